@@ -1,0 +1,1 @@
+//! Moving rows between servers: row images, dirty keys, copy, verification, phases.

@@ -1,0 +1,1 @@
+//! The rule file: as written, and checked into a [`crate::topology::Topology`].

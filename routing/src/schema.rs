@@ -1,0 +1,88 @@
+//! What the planner and the row images need to know of a table's columns, as a server reported them.
+//!
+//! Reading `information_schema` is the caller's business; this module holds the result and the questions asked of it.
+
+/// The columns and unique keys of one table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableSchema {
+    /// In the table's own order, generated columns included.
+    pub columns: Vec<Column>,
+    /// Columns of the primary key, in key order; empty when there is none.
+    pub primary: Vec<String>,
+    /// Unique keys besides the primary key.
+    pub unique: Vec<UniqueKey>,
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    pub kind: ColumnKind,
+    pub nullable: bool,
+    pub generation: Generation,
+}
+
+/// Who supplies a column's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// The statement or the default.
+    Stored,
+    /// The server, from other columns; it must never be written.
+    Computed,
+    /// The server's `AUTO_INCREMENT` where the statement gives none.
+    AutoIncrement,
+}
+
+/// A unique key besides the primary one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueKey {
+    pub name: String,
+    pub columns: Vec<String>,
+}
+
+/// Types, as far as routing, ordering and exact transfer tell them apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// `TINYINT` to `BIGINT`; `bits` is 8, 16, 24, 32 or 64.
+    Integer { bits: u8, sign: Sign },
+    Decimal,
+    Float,
+    Double,
+    Bit,
+    Year,
+    Date,
+    Time,
+    DateTime,
+    Timestamp,
+    /// `CHAR`, `VARCHAR`, `TEXT` of any size.
+    Text { charset: String, collation: String },
+    /// `BINARY`, `VARBINARY`, `BLOB` of any size.
+    Binary,
+    Enum,
+    Set,
+    Json,
+    Geometry,
+    /// MariaDB's `UUID`, `INET4`, `INET6` and whatever comes: readable and writable as ASCII text.
+    Other(String),
+}
+
+/// Whether an integer column has a sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    Signed,
+    Unsigned,
+}
+
+impl TableSchema {
+    /// The column of that name in any letter case.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The column that the server numbers by itself.
+    #[must_use]
+    pub fn auto_increment(&self) -> Option<&Column> {
+        self.columns.iter().find(|column| column.generation == Generation::AutoIncrement)
+    }
+}
