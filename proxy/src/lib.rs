@@ -3,5 +3,6 @@
 //! A statement flows one way: `listen → wire → session → routing's plan → execute → backend → wire → client`.
 //! [`execute`] alone sees a plan and a socket together.
 
+pub mod config;
 pub mod gate;
 pub mod shared;
