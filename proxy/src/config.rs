@@ -5,7 +5,6 @@
 //! - Relative paths are relative to the file. Secrets may come from the environment or from files, and are never
 //!   printed.
 
-mod document;
 
 use std::fmt;
 use std::io;
@@ -14,10 +13,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use document::Problem;
-pub(crate) use document::nearest;
 
-use document::{Document, Section};
+
+
+use shardway_routing::document::{Document, Problem, Section};
 
 /// Everything the process was told at its start.
 #[derive(Debug, Clone)]

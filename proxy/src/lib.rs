@@ -1,8 +1,4 @@
-//! The proxy: everything of shardway that has a socket, a clock or a file.
-//!
-//! A statement flows one way: `listen → wire → session → routing's plan → execute → backend → wire → client`.
-//! [`execute`] alone sees a plan and a socket together.
+//! The proxy: a MySQL server to its clients, a MySQL client to its backends.
 
 pub mod config;
 pub mod gate;
-pub mod shared;

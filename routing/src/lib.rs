@@ -5,6 +5,7 @@
 //! state in this crate, so every decision can be tested in microseconds and replayed from a log line.
 
 pub mod bind;
+pub mod document;
 pub mod function;
 pub mod gray;
 pub mod key;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::function::ShardFunction;
-use crate::key::KeyValue;
+use crate::key::{KeyType, KeyValue};
 use crate::schema::TableSchema;
 
 /// Index of a backend in [`Topology::backends`].
@@ -41,8 +41,19 @@ pub struct Topology {
     pub other_databases: Option<BackendId>,
     pub tables: Vec<Table>,
     pub moves: Vec<Move>,
+    /// What a transaction that writes on several backends may do.
+    pub across_shards: AcrossShards,
     /// Lower-case table name per database, for [`Topology::table`].
     pub names: HashMap<(DatabaseId, String), TableId>,
+}
+
+/// How transactions over several backends end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcrossShards {
+    /// One commit after the other; a partial commit is reported with its own code.
+    BestEffort,
+    /// A write that would make a second backend take part is refused.
+    Refuse,
 }
 
 /// A MySQL or MariaDB server with the physical database it serves.
@@ -126,6 +137,8 @@ pub enum Placement {
 pub struct Layout {
     /// The shard-key column, as written in the rules.
     pub key: String,
+    /// How the key's column compares; [`KeyType::Assumed`] until the table's schema has been attached.
+    pub key_type: KeyType,
     pub function: ShardFunction,
     /// One node per shard, in shard order.
     pub nodes: Vec<Node>,
@@ -166,6 +179,8 @@ pub struct Move {
     pub reads: u16,
     /// Who owns writes.
     pub writes: Side,
+    /// How long a barrier of this move may hold statements.
+    pub hold_ms: u64,
     /// Keys whose reads always go to the target.
     pub always: Vec<KeyValue>,
     /// Keys whose reads never go to the target.
@@ -208,6 +223,48 @@ impl Side {
 }
 
 impl Topology {
+    /// No rules at all: what a process knows before its first rule file.
+    #[must_use]
+    pub fn empty() -> Topology {
+        Topology {
+            version: 0,
+            backends: Vec::new(),
+            databases: Vec::new(),
+            other_databases: None,
+            tables: Vec::new(),
+            moves: Vec::new(),
+            across_shards: AcrossShards::BestEffort,
+            names: HashMap::new(),
+        }
+    }
+
+    /// `database.table` in lower case, for logs, dirty keys and gates.
+    #[must_use]
+    pub fn full_name(&self, id: TableId) -> String {
+        let table = self.table_of(id);
+        format!("{}.{}", self.database_of(table.database).name, table.name).to_ascii_lowercase()
+    }
+
+    /// Is there a logical database of that name, named or passed on whole?
+    #[must_use]
+    pub fn serves(&self, database: &str) -> bool {
+        self.database(database).is_some() || self.other_databases.is_some() || is_system(database)
+    }
+
+    /// Does that backend have a physical database for the logical one?
+    #[must_use]
+    pub fn carries(&self, backend: BackendId, database: &str) -> bool {
+        let Some(id) = self.database(database) else {
+            return self.other_databases == Some(backend) || is_system(database);
+        };
+        let nodes = |table: &Table| {
+            let source = table.moving.as_ref().map(|moving| &moving.source);
+            let all = source.into_iter().chain([&table.placement]).flat_map(Placement::nodes);
+            table.database == id && all.into_iter().any(|node| node.backend == backend)
+        };
+        self.database_of(id).default == backend || self.tables.iter().any(nodes)
+    }
+
     /// The table that rules name, by its database and name in any letter case.
     #[must_use]
     pub fn table(&self, database: DatabaseId, name: &str) -> Option<TableId> {
@@ -233,6 +290,11 @@ impl Topology {
     }
 
     #[must_use]
+    pub fn database_of(&self, id: DatabaseId) -> &Database {
+        &self.databases[usize::from(id.0)]
+    }
+
+    #[must_use]
     pub fn table_of(&self, id: TableId) -> &Table {
         &self.tables[id.0 as usize]
     }
@@ -241,6 +303,14 @@ impl Topology {
     pub fn move_of(&self, id: MoveId) -> &Move {
         &self.moves[usize::from(id.0)]
     }
+}
+
+/// Databases that every server has, whose contents no rule moves.
+#[must_use]
+pub fn is_system(database: &str) -> bool {
+    ["information_schema", "performance_schema", "mysql", "sys"]
+        .iter()
+        .any(|system| database.eq_ignore_ascii_case(system))
 }
 
 impl Table {

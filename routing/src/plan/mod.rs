@@ -271,6 +271,8 @@ pub enum Gather {
     Merge { order: Vec<SortKey>, hidden: u16, limit: Option<Limit> },
     /// Writes: affected rows and warnings are added up.
     Sum,
+    /// Writes to every copy of a broadcast table: the first copy's answer counts.
+    First,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,21 +35,21 @@ impl fmt::Display for Problem {
 
 /// The text being read and what was found wrong in it.
 #[derive(Debug)]
-pub(super) struct Document<'a> {
+pub struct Document<'a> {
     text: &'a str,
     problems: RefCell<Vec<Problem>>,
 }
 
 /// A value with the bytes it stands at.
 #[derive(Debug, Clone)]
-pub(super) struct Found<T> {
+pub struct Found<T> {
     pub value: T,
     pub at: Range<usize>,
 }
 
 /// One table of the file.
 #[derive(Debug)]
-pub(super) struct Section<'a> {
+pub struct Section<'a> {
     document: &'a Document<'a>,
     path: String,
     at: Range<usize>,
@@ -58,12 +58,12 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn new(text: &'a str) -> Document<'a> {
+    pub fn new(text: &'a str) -> Document<'a> {
         Document { text, problems: RefCell::new(Vec::new()) }
     }
 
     /// The whole file as a section; syntax errors are recorded and what could be read is returned.
-    pub(super) fn root(&'a self) -> Section<'a> {
+    pub fn root(&'a self) -> Section<'a> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in errors {
             self.report(error.span().as_ref(), "", error.message().trim().to_owned());
@@ -72,13 +72,13 @@ impl<'a> Document<'a> {
         Section::new(self, String::new(), at, table.into_inner())
     }
 
-    pub(super) fn report(&self, at: Option<&Range<usize>>, key: &str, message: impl Into<String>) {
+    pub fn report(&self, at: Option<&Range<usize>>, key: &str, message: impl Into<String>) {
         let line = at.map_or(0, |at| line_of(self.text, at.start));
         self.problems.borrow_mut().push(Problem { line, key: key.to_owned(), message: message.into() });
     }
 
     /// Everything reported, in the order of the file.
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.problems.borrow().clone();
         problems.sort();
         problems.dedup();
@@ -94,26 +94,26 @@ impl<'a> Section<'a> {
     }
 
     /// `limits.max_packet` for `max_packet` in `[limits]`.
-    pub(super) fn path_of(&self, key: &str) -> String {
+    pub fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// Reports a problem with one key of this section.
-    pub(super) fn report(&self, key: &str, at: &Range<usize>, message: impl Into<String>) {
+    pub fn report(&self, key: &str, at: &Range<usize>, message: impl Into<String>) {
         self.document.report(Some(at), &self.path_of(key), message);
     }
 
     /// Reports a problem of the section as a whole.
-    pub(super) fn report_here(&self, message: impl Into<String>) {
+    pub fn report_here(&self, message: impl Into<String>) {
         self.document.report(Some(&self.at), &self.path, message);
     }
 
-    pub(super) fn string(&mut self, key: &'static str) -> Option<Found<String>> {
+    pub fn string(&mut self, key: &'static str) -> Option<Found<String>> {
         self.take(key, "text in quotes", |value| value.as_str().map(str::to_owned))
     }
 
     /// An integer from `least` to `most`.
-    pub(super) fn number(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
+    pub fn number(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
         let found = self.take(key, "a whole number", |value| {
             let integer = value.as_integer()?;
             i128::from_str_radix(integer.as_str(), integer.radix()).ok()
@@ -127,13 +127,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub(super) fn strings(&mut self, key: &'static str) -> Option<Found<Vec<String>>> {
+    pub fn strings(&mut self, key: &'static str) -> Option<Found<Vec<String>>> {
         self.take(key, "a list of texts", |value| {
             value.as_array()?.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
         })
     }
 
-    pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
+    pub fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
         let (_, value) = self.take_any(key)?;
         let at = value.span();
         match value.into_inner() {
@@ -146,7 +146,7 @@ impl<'a> Section<'a> {
     }
 
     /// The elements of `[[key]]`.
-    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+    pub fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let Some((_, value)) = self.take_any(key) else { return Vec::new() };
         let at = value.span();
         let DeValue::Array(items) = value.into_inner() else {
@@ -168,12 +168,12 @@ impl<'a> Section<'a> {
     }
 
     /// Where the section is, if it is there at all; its keys are not looked at.
-    pub(super) fn skip(&mut self, key: &'static str) -> Option<Range<usize>> {
+    pub fn skip(&mut self, key: &'static str) -> Option<Range<usize>> {
         self.take_any(key).map(|(at, _)| at)
     }
 
     /// Reports the keys that nobody asked for.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         for (key, (at, _)) in &self.left {
             let message = match nearest(key, &self.asked) {
                 Some(near) => format!("unknown key; did you mean `{near}`?"),
@@ -222,7 +222,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 
 /// The known word that `word` was most likely meant to be.
 #[must_use]
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let best = known.iter().map(|candidate| (distance(word, candidate), *candidate)).min()?;
     (best.0 <= word.chars().count().max(3) / 3).then_some(best.1)
 }

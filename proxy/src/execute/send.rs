@@ -1,0 +1,117 @@
+//! A statement's bytes for one shard, and their way onto a connection.
+
+use shardway_routing::bind::{self, Leg};
+
+use super::Job;
+use crate::backend::{CommandError, Connection};
+use crate::session::{Failure, Session};
+use crate::wire::command::Command;
+use crate::wire::prepared::{self, Execute};
+use crate::wire::scan::Scanner;
+use crate::wire::{frame, parse};
+
+/// Sends a leg's part of the statement. The scanner reads its answer.
+pub(super) async fn leg(
+    session: &mut Session,
+    place: usize,
+    job: &Job<'_>,
+    leg: &Leg,
+) -> Result<Scanner, Failure> {
+    let last_insert_id = session.last_insert_id;
+    let connection = session.at(place);
+    match job.request.execute {
+        None => text(connection, job, leg, last_insert_id).await,
+        Some(execute) => binary(connection, job, leg, last_insert_id, execute).await,
+    }
+}
+
+async fn text(
+    connection: &mut Connection,
+    job: &Job<'_>,
+    leg: &Leg,
+    last_insert_id: u64,
+) -> Result<Scanner, Failure> {
+    let mut out = Vec::with_capacity(job.request.values.sql.len() + 64);
+    let mark = frame::begin(&mut out);
+    out.push(Command::Query as u8);
+    render(job, leg, last_insert_id, &mut out)?;
+    frame::finish(mark, &mut 0, &mut out);
+    connection.send_frames(&out).await.map_err(CommandError::from)?;
+    Ok(Scanner::query(connection.capabilities()))
+}
+
+fn render(job: &Job<'_>, leg: &Leg, last_insert_id: u64, out: &mut Vec<u8>) -> Result<(), Failure> {
+    bind::render(job.plan, job.topology(), job.request.values, &job.route, leg, last_insert_id, out)?;
+    Ok(())
+}
+
+async fn binary(
+    connection: &mut Connection,
+    job: &Job<'_>,
+    leg: &Leg,
+    last_insert_id: u64,
+    execute: &Execute<'_>,
+) -> Result<Scanner, Failure> {
+    let mut sql = Vec::with_capacity(job.request.values.sql.len() + 64);
+    render(job, leg, last_insert_id, &mut sql)?;
+    let id = match connection.statements.find(&sql) {
+        Some(id) => id,
+        None => prepare(connection, &sql).await?.id,
+    };
+    let kept = bind::parameters(job.plan, job.request.values, &job.route, leg);
+    for (parameter, data) in execute.long_data() {
+        if let Some(place) = kept.place_of(parameter) {
+            let mut payload = id.to_le_bytes().to_vec();
+            payload.extend_from_slice(&place.to_le_bytes());
+            payload.extend_from_slice(data);
+            connection.send(Command::StmtSendLongData, &payload).await.map_err(CommandError::from)?;
+        }
+    }
+    let mut out = Vec::with_capacity(64);
+    let mark = frame::begin(&mut out);
+    out.push(Command::StmtExecute as u8);
+    prepared::rewrite(execute, id, &kept, &job.route.rebind, &mut out);
+    frame::finish(mark, &mut 0, &mut out);
+    connection.send_frames(&out).await.map_err(CommandError::from)?;
+    Ok(Scanner::execute(connection.capabilities()))
+}
+
+/// A statement prepared on a backend, with the metadata that came with it.
+#[derive(Debug)]
+pub struct Prepared {
+    pub id: u32,
+    pub warnings: u16,
+    /// Column definition packets of the parameters.
+    pub parameters: Vec<Vec<u8>>,
+    /// Column definition packets of the result.
+    pub columns: Vec<Vec<u8>>,
+}
+
+/// Prepares a statement on a connection, which remembers it.
+pub async fn prepare(connection: &mut Connection, sql: &[u8]) -> Result<Prepared, Failure> {
+    connection.send(Command::StmtPrepare, sql).await.map_err(CommandError::from)?;
+    let first = connection.packet().await.map_err(CommandError::from)?;
+    if first.first() == Some(&0xFF) {
+        return Err(Failure::Server(parse::err(&first).map_err(|error| connection.broken(error))?));
+    }
+    let head = parse::prepare_ok(&first).map_err(|error| connection.broken(error))?;
+    let parameters = definitions(connection, head.parameters).await?;
+    let columns = definitions(connection, head.columns).await?;
+    if let Some(evicted) = connection.statements.add(sql, head.statement_id) {
+        // COM_STMT_CLOSE has no answer.
+        connection.send(Command::StmtClose, &evicted.to_le_bytes()).await.map_err(CommandError::from)?;
+    }
+    Ok(Prepared { id: head.statement_id, warnings: head.warnings, parameters, columns })
+}
+
+async fn definitions(connection: &mut Connection, count: u16) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut packets = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        packets.push(connection.packet().await.map_err(CommandError::from)?);
+    }
+    if count > 0 && !parse::deprecates_eof(connection.capabilities()) {
+        connection.packet().await.map_err(CommandError::from)?;
+    }
+    Ok(packets)
+}
+

@@ -1,0 +1,268 @@
+//! One client's session: from its login to its end.
+//!
+//! - Packets are answered strictly in order; a refusal is an answer, and the session goes on after it.
+//! - The session is closed when the client's last statement has an unknown outcome, because that is what a lost
+//!   connection to a single server would look like.
+//! - Whatever ends a session, its transaction is rolled back and no connection in an unknown state is given back.
+
+mod answers;
+mod commands;
+mod held;
+mod login;
+mod prepared;
+mod settings;
+mod text;
+pub mod transaction;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use shardway_routing::lex::{Lexed, Quoting};
+use shardway_routing::plan::Autocommit;
+use shardway_routing::refusal::{self, Refusal};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::backend::CommandError;
+use crate::backend::vars::Vars;
+use crate::client::{Client, ReadError};
+use crate::session_info::SessionInfo;
+use crate::wire::command::Command;
+use crate::wire::parse::ErrPacket;
+use crate::worker::Worker;
+
+pub use held::Held;
+use prepared::PreparedStatements;
+use transaction::Transaction;
+
+/// The state of one client's session.
+#[derive(Debug)]
+pub struct Session {
+    pub worker: Rc<Worker>,
+    pub client: Client,
+    pub info: Arc<SessionInfo>,
+    /// The current logical database.
+    pub database: Option<Rc<str>>,
+    /// What the client has set, as every backend connection must have it.
+    pub vars: Rc<Vars>,
+    pub autocommit: Autocommit,
+    pub quoting: Quoting,
+    /// Backend connections that outlive a statement.
+    pub held: Vec<Held>,
+    pub transaction: Option<Transaction>,
+    /// `SET TRANSACTION …` for the next transaction only.
+    next_transaction: Option<Vec<u8>>,
+    prepared: PreparedStatements,
+    pub last_insert_id: u64,
+    /// Of the last statement, for `SHOW WARNINGS`.
+    last_error: Option<ErrPacket>,
+    access: UserAccess,
+    /// Reused from statement to statement.
+    lexed: Lexed,
+}
+
+/// What the logged-in user may do.
+#[derive(Debug, Clone)]
+pub struct UserAccess {
+    pub databases: Option<Vec<String>>,
+    pub writes: Writes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    Allowed,
+    Refused,
+}
+
+/// Why a statement was not answered with a result.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A coded refusal of ours; the session goes on.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// A backend's error; the session goes on.
+    #[error("{} {}", .0.code, .0.message)]
+    Server(ErrPacket),
+    /// MySQL's own error, raised by us; the session goes on.
+    #[error("{1} {3}", .0, .0.code(), .0, .1)]
+    Own(MySqlError, String),
+    /// The outcome of the client's last statement is unknown: its connection is closed, as a lost server would.
+    #[error("the backend's connection was lost: {0}")]
+    Unknown(String),
+    /// The client has gone, or the session is over.
+    #[error("the session is over")]
+    Over,
+}
+
+/// Errors that MySQL itself would raise, and we raise in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MySqlError {
+    NoDatabase,
+    UnknownDatabase,
+    AccessDenied,
+    UnknownCommand,
+    UnknownStatement,
+    WrongArguments,
+    NoSuchThread,
+    ReadOnly,
+    NotPreparable,
+}
+
+impl MySqlError {
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            MySqlError::NoDatabase => 1046,
+            MySqlError::UnknownDatabase => 1049,
+            MySqlError::AccessDenied => 1044,
+            MySqlError::UnknownCommand => 1047,
+            MySqlError::UnknownStatement => 1243,
+            MySqlError::WrongArguments => 1210,
+            MySqlError::NoSuchThread => 1094,
+            MySqlError::ReadOnly => 1290,
+            MySqlError::NotPreparable => 1295,
+        }
+    }
+
+    #[must_use]
+    pub fn sql_state(self) -> &'static str {
+        match self {
+            MySqlError::NoDatabase => "3D000",
+            MySqlError::UnknownDatabase | MySqlError::AccessDenied => "42000",
+            MySqlError::UnknownCommand => "08S01",
+            _ => "HY000",
+        }
+    }
+}
+
+impl std::fmt::Display for MySqlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.sql_state())
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Failure {
+        match error {
+            CommandError::Server(error) => Failure::Server(error),
+            CommandError::Lost(error) => Failure::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// Serves one client until it leaves.
+pub async fn serve(stream: TcpStream, worker: Rc<Worker>, info: Arc<SessionInfo>) {
+    let config = Arc::clone(&worker.shared.config);
+    let client = Client::new(stream, config.limits.max_packet);
+    let login = login::log_in(client, &worker, &info);
+    let mut session = match timeout(config.limits.handshake_timeout, login).await {
+        Ok(Some(session)) => session,
+        Ok(None) => return,
+        Err(_) => {
+            tracing::info!(session = info.id, peer = %info.peer, "a client did not finish its handshake in time");
+            return;
+        }
+    };
+    session.run(config.limits.idle_timeout).await;
+    session.abandon().await;
+}
+
+impl Session {
+    /// Answers commands until the session ends.
+    async fn run(&mut self, idle_timeout: std::time::Duration) {
+        let mut packet = Vec::new();
+        loop {
+            self.info.idle();
+            let read = tokio::select! {
+                read = timeout(idle_timeout, self.client.read(&mut packet)) => read,
+                () = self.info.killed.notified() => return,
+            };
+            let outcome = match read {
+                Ok(Ok(())) => self.command(&packet).await,
+                Ok(Err(ReadError::Gone)) => return,
+                Ok(Err(ReadError::Frame(error))) => {
+                    tracing::info!(session = self.info.id, %error, "a client broke the protocol");
+                    self.client.seq = 0;
+                    self.client.error(1153, "08S01", &format!("Got a packet that is not valid: {error}"));
+                    let _ = self.client.flush().await;
+                    return;
+                }
+                Ok(Err(ReadError::Io(error))) => {
+                    tracing::debug!(session = self.info.id, %error, "a client's connection broke");
+                    return;
+                }
+                Err(_) => {
+                    tracing::info!(session = self.info.id, "a client was idle for too long");
+                    return;
+                }
+            };
+            let answered = match outcome {
+                Ok(()) => self.client.flush().await.map_err(|_| Failure::Over),
+                Err(failure) => self.fail(failure).await,
+            };
+            if answered.is_err() || self.info.is_killed() {
+                return;
+            }
+        }
+    }
+
+    async fn command(&mut self, packet: &[u8]) -> Result<(), Failure> {
+        let Some((&code, argument)) = packet.split_first() else {
+            return Err(Failure::Own(MySqlError::UnknownCommand, "Unknown command".into()));
+        };
+        match Command::from_byte(code) {
+            Some(Command::Query) => {
+                self.info.starts(argument);
+                self.query(argument).await
+            }
+            Some(Command::StmtExecute) => self.execute_prepared(argument).await,
+            Some(Command::StmtPrepare) => {
+                self.info.starts(argument);
+                self.prepare(argument).await
+            }
+            Some(Command::StmtClose) => self.close_prepared(argument).await,
+            Some(Command::StmtReset) => self.reset_prepared(argument),
+            Some(Command::StmtSendLongData) => self.long_data(argument),
+            Some(Command::Quit) => Err(Failure::Over),
+            Some(Command::Ping) => self.answer_ok(),
+            Some(Command::InitDb) => self.use_database(&String::from_utf8_lossy(argument)),
+            Some(Command::ResetConnection) => self.reset().await,
+            Some(Command::ChangeUser) => self.change_user(argument).await,
+            Some(Command::Statistics) => self.statistics(),
+            Some(Command::FieldList) => self.field_list(argument).await,
+            Some(Command::ProcessKill) => self.process_kill(argument).await,
+            // The second argument of SET_OPTION switches several statements per packet on (0) or off (1).
+            Some(Command::SetOption) if argument.first() == Some(&1) => self.answer_eof(),
+            _ => Err(Failure::Refused(refusal::UNKNOWN_COMMAND.because(format!("command {code}")))),
+        }
+    }
+
+    /// Answers a failed statement. An error means that the session ends.
+    async fn fail(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.worker.shared.metrics.failed.fetch_add(1, Ordering::Relaxed);
+        let error = match failure {
+            Failure::Refused(refusal) => {
+                tracing::debug!(session = self.info.id, %refusal, "refused a statement");
+                self.worker.shared.metrics.refused(refusal.kind);
+                ErrPacket {
+                    code: refusal.kind.errno,
+                    sql_state: refusal.kind.sql_state.to_owned(),
+                    message: refusal.to_string(),
+                }
+            }
+            Failure::Own(kind, message) => {
+                ErrPacket { code: kind.code(), sql_state: kind.sql_state().to_owned(), message }
+            }
+            Failure::Server(error) => error,
+            Failure::Unknown(cause) => {
+                tracing::warn!(session = self.info.id, cause, "closing a session whose statement's outcome is unknown");
+                return Err(Failure::Over);
+            }
+            Failure::Over => return Err(Failure::Over),
+        };
+        self.client.pass_on(&error);
+        self.last_error = Some(error);
+        self.client.flush().await.map_err(|_| Failure::Over)
+    }
+}

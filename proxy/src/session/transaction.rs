@@ -1,0 +1,73 @@
+//! A client's transaction: its branches on backends, the gates it is inside of, and the keys it must mirror.
+
+use std::sync::Arc;
+
+use shardway_routing::plan::TransactionAccess;
+
+use crate::execute::mirror::Touched;
+use crate::gate::{Gate, Pass, QueueFull, Visitor};
+
+/// From `BEGIN` (or the first statement under `autocommit = 0`) to `COMMIT` or `ROLLBACK`.
+#[derive(Debug)]
+pub struct Transaction {
+    pub start: Start,
+    pub access: TransactionAccess,
+    /// Held until the end, so no rule change can fall into the middle of it.
+    pub gates: Gateways,
+    /// `SAVEPOINT`, `ROLLBACK TO` and `RELEASE` so far: a branch that joins later runs them first, on no data.
+    pub savepoints: Vec<Vec<u8>>,
+    /// Rows written on tables under double write.
+    pub touched: Touched,
+}
+
+/// What opens the transaction on a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// These statements, in order.
+    Explicit(Vec<Vec<u8>>),
+    /// Any statement, as the connection has `autocommit = 0`.
+    Implicit,
+}
+
+/// The gates somebody is inside of.
+#[derive(Debug, Default)]
+pub struct Gateways {
+    passes: Vec<(Arc<Gate>, Pass)>,
+}
+
+impl Transaction {
+    #[must_use]
+    pub fn new(start: Start, access: TransactionAccess) -> Transaction {
+        Transaction {
+            start,
+            access,
+            gates: Gateways::default(),
+            savepoints: Vec::new(),
+            touched: Touched::default(),
+        }
+    }
+}
+
+impl Gateways {
+    /// Enters a gate unless inside already; waits while it is closed.
+    ///
+    /// # Errors
+    /// When too many wait already.
+    pub async fn enter(&mut self, gate: &Arc<Gate>) -> Result<(), QueueFull> {
+        if self.passes.iter().any(|(entered, _)| Arc::ptr_eq(entered, gate)) {
+            return Ok(());
+        }
+        let visitor = if self.passes.is_empty() { Visitor::New } else { Visitor::Inside };
+        let pass = match gate.try_enter(visitor) {
+            Some(pass) => pass,
+            None => gate.enter(visitor).await?,
+        };
+        self.passes.push((Arc::clone(gate), pass));
+        Ok(())
+    }
+
+    /// Leaves all gates.
+    pub fn leave(&mut self) {
+        self.passes.clear();
+    }
+}

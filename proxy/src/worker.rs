@@ -1,0 +1,153 @@
+//! What one worker thread owns: its pools and its plan cache, for the rules in force.
+//!
+//! A worker runs one current-thread runtime. Nothing here is shared with another thread, so a statement on a known
+//! shape takes no lock.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
+use shardway_routing::lex::{Lexed, Quoting, ServerVersion};
+use shardway_routing::plan::{self, Context, Plan};
+use shardway_routing::topology::{Backend, BackendId};
+
+use crate::backend::Pool;
+use crate::shared::{Shared, Snapshot};
+
+/// Plans of each generation of the cache.
+const PLANS: usize = 4096;
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    view: RefCell<Rc<View>>,
+}
+
+/// The rules in force as one worker sees them.
+#[derive(Debug)]
+pub struct View {
+    pub snapshot: Arc<Snapshot>,
+    /// By backend id.
+    pools: Vec<Rc<Pool>>,
+    plans: RefCell<PlanCache>,
+}
+
+impl Worker {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Worker {
+        let snapshot = shared.snapshot();
+        let view = View::new(snapshot, &[], &shared);
+        Worker { shared, view: RefCell::new(Rc::new(view)) }
+    }
+
+    /// The rules in force now.
+    pub fn view(&self) -> Rc<View> {
+        let mut view = self.view.borrow_mut();
+        if !self.shared.is_current(&view.snapshot) {
+            *view = Rc::new(View::new(self.shared.snapshot(), &view.pools, &self.shared));
+        }
+        Rc::clone(&view)
+    }
+
+    /// Closes connections that have idled for long.
+    pub fn reap(&self) {
+        for pool in &self.view.borrow().pools {
+            pool.reap();
+        }
+    }
+}
+
+impl View {
+    /// Keeps the pools of servers that stay.
+    fn new(snapshot: Arc<Snapshot>, before: &[Rc<Pool>], shared: &Shared) -> View {
+        let per_worker = |backend: &Backend| (backend.pool_max as usize).div_ceil(shared.config.workers).max(1);
+        let pools = snapshot
+            .topology
+            .backends
+            .iter()
+            .map(|backend| {
+                let kept = before.iter().find(|pool| {
+                    pool.name == backend.name && pool.server == backend.primary && pool.max == per_worker(backend)
+                });
+                kept.map_or_else(
+                    || {
+                        let health = shared.health(&backend.name);
+                        Rc::new(Pool::new(
+                            backend.name.clone(),
+                            backend.primary.clone(),
+                            health,
+                            per_worker(backend),
+                        ))
+                    },
+                    Rc::clone,
+                )
+            })
+            .collect();
+        View { snapshot, pools, plans: RefCell::default() }
+    }
+
+    #[must_use]
+    pub fn pool(&self, backend: BackendId) -> &Rc<Pool> {
+        &self.pools[usize::from(backend.0)]
+    }
+
+    /// The plan of a statement's shape, from the cache or new. `lexed.shape` is extended by what else the plan
+    /// depends on, and is the cache's key.
+    pub fn plan(
+        &self,
+        sql: &[u8],
+        lexed: &mut Lexed,
+        database: Option<&str>,
+        quoting: Quoting,
+        server: ServerVersion,
+    ) -> Rc<Plan> {
+        // A byte that no UTF-8 text has parts the database from the shape before it.
+        lexed.shape.push(0xFF);
+        lexed.shape.push(quoting_tag(quoting));
+        lexed.shape.extend_from_slice(database.unwrap_or_default().as_bytes());
+        let mut plans = self.plans.borrow_mut();
+        if let Some(plan) = plans.find(&lexed.shape) {
+            return plan;
+        }
+        let context = Context { topology: &self.snapshot.topology, database, quoting, server };
+        let plan = Rc::new(plan::plan(sql, lexed, context));
+        plans.add(&lexed.shape, Rc::clone(&plan));
+        plan
+    }
+}
+
+fn quoting_tag(quoting: Quoting) -> u8 {
+    use shardway_routing::lex::{Backslash, DoubleQuotes};
+    let double = u8::from(quoting.double == DoubleQuotes::Identifier);
+    let backslash = u8::from(quoting.backslash == Backslash::Literal);
+    double | backslash << 1
+}
+
+/// Plans by shape, in two generations: what is used moves to the young one, the old one is dropped when that is full.
+/// So a plan in use stays, a flood of one-off shapes costs bounded memory, and nothing is ordered on a hit.
+#[derive(Debug, Default)]
+struct PlanCache {
+    young: Option<HashMap<Box<[u8]>, Rc<Plan>>>,
+    old: Option<HashMap<Box<[u8]>, Rc<Plan>>>,
+}
+
+impl PlanCache {
+    fn find(&mut self, shape: &[u8]) -> Option<Rc<Plan>> {
+        if let Some(plan) = self.young.as_ref().and_then(|young| young.get(shape)) {
+            return Some(Rc::clone(plan));
+        }
+        let plan = self.old.as_mut()?.remove(shape)?;
+        self.add(shape, Rc::clone(&plan));
+        Some(plan)
+    }
+
+    fn add(&mut self, shape: &[u8], plan: Rc<Plan>) {
+        let young = self.young.get_or_insert_with(HashMap::new);
+        if young.len() >= PLANS {
+            self.old = self.young.replace(HashMap::new());
+        }
+        self.young.get_or_insert_with(HashMap::new).insert(shape.into(), plan);
+    }
+}
