@@ -1,12 +1,21 @@
 //! From a shape's plan and one statement's values to the exact bytes for each shard.
 //!
-//! This runs for every statement, so it allocates nothing for the one-shard case beyond the bytes sent.
+//! This runs for every statement, so the one-shard case allocates nothing but its leg and the bytes sent.
+
+mod keys;
+mod render;
+mod route;
+#[cfg(test)]
+mod tests;
+
+pub use render::{full_table, parameters, render};
+pub use route::{any_route, route};
 
 use crate::key::{KeyValue, Literal};
 use crate::lex::{Quoting, Region};
-use crate::plan::{DataPlan, SidePlan};
-use crate::refusal::Refusal;
-use crate::topology::{BackendId, ShardId, Side, TableId, Topology};
+use crate::plan::{self, DataPlan, SidePlan};
+use crate::refusal::{self, Refusal};
+use crate::topology::{BackendId, ShardId, Side, TableId};
 
 /// The values of one statement: its text with regions, and its bound parameters if it is a prepared one.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +32,11 @@ pub trait Sides {
     fn reads(&self) -> Reads;
     /// This key's row on the non-authority side may be behind: its reads go to the authority.
     fn is_dirty(&self, table: TableId, key: &KeyValue) -> bool;
+    /// Any key of the table may be behind.
+    fn any_dirty(&self, table: TableId) -> bool;
 }
 
+/// What decides the side of reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
     /// By gray percentage.
@@ -33,6 +45,37 @@ pub enum Reads {
     Authority,
     /// Forced by a hint.
     Side(Side),
+}
+
+/// What the statement's author asks for in `/* shardway: … */`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    None,
+    /// Run on this shard, whatever the keys say.
+    Shard(u32),
+    Source,
+    Target,
+    /// Read where writes go.
+    Primary,
+    Replica,
+}
+
+/// Reads a hint comment.
+///
+/// # Errors
+/// A hint nobody knows.
+pub fn hint(comment: &[u8]) -> Result<Hint, Refusal> {
+    let text = String::from_utf8_lossy(comment).to_ascii_lowercase();
+    let inner = text.trim_start_matches("/*").trim_end_matches("*/").trim();
+    let wish = inner.strip_prefix("shardway:").unwrap_or(inner).trim();
+    let shard = || wish.strip_prefix("shard")?.trim_start().strip_prefix('=')?.trim().parse().ok();
+    match wish {
+        "source" => Ok(Hint::Source),
+        "target" => Ok(Hint::Target),
+        "primary" => Ok(Hint::Primary),
+        "replica" => Ok(Hint::Replica),
+        _ => shard().map(Hint::Shard).ok_or_else(|| refusal::UNKNOWN_HINT.because(wish.to_owned())),
+    }
 }
 
 /// Where one statement goes.
@@ -44,6 +87,8 @@ pub struct Route {
     /// Rows to skip and to return, when the plan's gather has a limit and there is more than one leg.
     pub skip: u64,
     pub take: Option<u64>,
+    /// Parameters whose values change on the way to the shards: `LIMIT ?, ?` over several of them.
+    pub rebind: Vec<(u16, u64)>,
 }
 
 /// One shard's part.
@@ -56,37 +101,41 @@ pub struct Leg {
     pub rows: Vec<u32>,
 }
 
-/// Picks the side and the legs.
-///
-/// # Errors
-/// The side's own refusal, a key no shard takes, a NULL or inexact key on insert, a statement for one shard that
-/// would need several.
-pub fn route(plan: &DataPlan, topology: &Topology, values: Values<'_>, sides: &impl Sides) -> Result<Route, Refusal> {
-    let _ = (plan, topology, values, sides);
-    unimplemented!()
+/// The parameters of a prepared statement that one leg's text still has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// All of that many.
+    All(u16),
+    /// These, in order: the rows of the others go to other shards.
+    Some(Vec<u16>),
+}
+
+impl Kept {
+    /// The place of a parameter among those kept.
+    #[must_use]
+    pub fn place_of(&self, parameter: u16) -> Option<u16> {
+        match self {
+            Kept::All(count) => (parameter < *count).then_some(parameter),
+            Kept::Some(kept) => kept.binary_search(&parameter).ok().and_then(|place| u16::try_from(place).ok()),
+        }
+    }
+
+    /// The parameters kept, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        let (count, some) = match self {
+            Kept::All(count) => (*count, None),
+            Kept::Some(kept) => (0, Some(kept)),
+        };
+        (0..count).chain(some.into_iter().flatten().copied())
+    }
 }
 
 /// The plan of the side a route took.
 #[must_use]
 pub fn side_plan(plan: &DataPlan, side: Side) -> Option<&SidePlan> {
-    let _ = (plan, side);
-    unimplemented!()
-}
-
-/// Appends the statement for `leg` to `out`: the client's bytes with this leg's splices. `last_insert_id` replaces
-/// the plan's `LAST_INSERT_ID()` calls.
-///
-/// # Errors
-/// `LIMIT` values whose sum does not fit.
-pub fn render(
-    plan: &DataPlan,
-    topology: &Topology,
-    values: Values<'_>,
-    route: &Route,
-    leg: &Leg,
-    last_insert_id: u64,
-    out: &mut Vec<u8>,
-) -> Result<(), Refusal> {
-    let _ = (plan, topology, values, route, leg, last_insert_id, out);
-    unimplemented!()
+    match (&plan.sides, side) {
+        (plan::Sides::One(only), _) => Some(only),
+        (plan::Sides::Moving(moving), Side::Source) => moving.source.as_ref().ok(),
+        (plan::Sides::Moving(moving), Side::Target) => moving.target.as_ref().ok(),
+    }
 }

@@ -127,6 +127,41 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// An entry of any kind.
+    pub fn value(&mut self, key: &'static str) -> Option<Found<DeValue<'a>>> {
+        let (_, value) = self.take_any(key)?;
+        let at = value.span();
+        Some(Found { at, value: value.into_inner() })
+    }
+
+    /// A value that is a section of its own.
+    #[must_use]
+    pub fn nested(&self, key: &str, at: Range<usize>, table: DeTable<'a>) -> Section<'a> {
+        Section::new(self.document, self.path_of(key), at, table)
+    }
+
+    /// Every entry that is left, as a section by its name.
+    pub fn named_sections(&mut self) -> Vec<(String, Section<'a>)> {
+        let mut sections = Vec::new();
+        for (name, (_, value)) in std::mem::take(&mut self.left) {
+            let at = value.span();
+            match value.into_inner() {
+                DeValue::Table(table) => {
+                    let section = self.nested(&name, at, table);
+                    sections.push((name, section));
+                }
+                other => self.report(&name, &at, format!("must be a section, not {}", kind_of(&other))),
+            }
+        }
+        sections
+    }
+
+    /// Where the section stands.
+    #[must_use]
+    pub fn place(&self) -> Range<usize> {
+        self.at.clone()
+    }
+
     pub fn strings(&mut self, key: &'static str) -> Option<Found<Vec<String>>> {
         self.take(key, "a list of texts", |value| {
             value.as_array()?.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()

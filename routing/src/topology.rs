@@ -187,6 +187,24 @@ pub struct Move {
     pub never: Vec<KeyValue>,
 }
 
+impl Move {
+    /// A move that nothing has begun of.
+    #[must_use]
+    pub fn idle(name: &str) -> Move {
+        Move {
+            name: name.to_owned(),
+            tables: Vec::new(),
+            capture: Capture::Binlog,
+            double_write: DoubleWrite::Off,
+            reads: 0,
+            writes: Side::Source,
+            hold_ms: 3000,
+            always: Vec::new(),
+            never: Vec::new(),
+        }
+    }
+}
+
 /// How changes on the source are seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Capture {
@@ -320,6 +338,16 @@ impl Table {
         match (&self.moving, side) {
             (Some(moving), Side::Source) => &moving.source,
             _ => &self.placement,
+        }
+    }
+
+    /// How the shard key compares, on the side where the table is sharded.
+    #[must_use]
+    pub fn key_type(&self) -> Option<&KeyType> {
+        match (&self.placement, &self.moving) {
+            (Placement::Sharded(layout), _) => Some(&layout.key_type),
+            (_, Some(Moving { source: Placement::Sharded(layout), .. })) => Some(&layout.key_type),
+            _ => None,
         }
     }
 

@@ -3,6 +3,19 @@
 //! Two statements have the same shape when they are the same bytes outside their regions. A region is a literal,
 //! a `?` placeholder's position, or a comment; so a plan made for one statement fits every statement of its shape,
 //! with positions told as "so many bytes after region N". Nothing is allocated once the buffers have grown.
+//!
+//! Only `SELECT`, `INSERT`, `REPLACE`, `UPDATE`, `DELETE` and `WITH` have shapes; of any other statement every byte
+//! counts, because a literal may decide what it means (`SET autocommit = 0`, `KILL 7`).
+
+mod scan;
+mod text;
+pub mod words;
+
+pub use scan::lex;
+pub use text::{expand_executable_comments, parser_text};
+
+use crate::key::Literal;
+use crate::plan::{OperandSign, Place};
 
 /// A varying part of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,47 +78,6 @@ pub enum Backslash {
     Literal,
 }
 
-/// Takes `sql` apart into `out`, whose buffers are cleared and reused. Unterminated quotes and comments end with the
-/// statement: the backend reports them.
-pub fn lex(sql: &[u8], quoting: Quoting, out: &mut Lexed) {
-    let _ = (sql, quoting, out);
-    unimplemented!()
-}
-
-/// The place of a byte offset of the lexed statement; offsets inside a region count as its start.
-#[must_use]
-pub fn place(regions: &[Region], offset: u32) -> crate::plan::Place {
-    let _ = (regions, offset);
-    unimplemented!()
-}
-
-/// The byte offset of a place in any statement of the shape.
-#[must_use]
-pub fn offset(regions: &[Region], place: crate::plan::Place) -> u32 {
-    let _ = (regions, place);
-    unimplemented!()
-}
-
-/// The literal that a region holds. `scratch` receives the bytes of a string with escapes.
-pub fn literal<'a>(
-    sql: &'a [u8],
-    region: Region,
-    sign: crate::plan::OperandSign,
-    quoting: Quoting,
-    scratch: &'a mut Vec<u8>,
-) -> crate::key::Literal<'a> {
-    let _ = (sql, region, sign, quoting, scratch);
-    unimplemented!()
-}
-
-/// Executable comments (`/*!40101 … */`, `/*M! … */`) of versions that `server` executes, with their markers blanked;
-/// the others blanked whole. Same length as `sql`; `None` when there are none, which is the usual case.
-#[must_use]
-pub fn expand_executable_comments(sql: &[u8], server: ServerVersion) -> Option<Vec<u8>> {
-    let _ = (sql, server);
-    unimplemented!()
-}
-
 /// The flavour and version number (`80032`, `101106`) of the servers behind a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerVersion {
@@ -119,10 +91,84 @@ pub enum Flavour {
     MariaDb,
 }
 
-/// A copy for the parser with the same byte offsets: bytes that are not UTF-8 inside literals and comments become `x`.
-/// `None` when such a byte stands outside of them.
+/// The place of a byte offset of the lexed statement; offsets inside a region count as its start.
 #[must_use]
-pub fn parser_text(sql: &[u8], regions: &[Region]) -> Option<String> {
-    let _ = (sql, regions);
-    unimplemented!()
+pub fn place(regions: &[Region], offset: u32) -> Place {
+    let after = regions.partition_point(|region| region.end <= offset);
+    let from = after.checked_sub(1).map_or(0, |last| regions[last].end);
+    let limit = regions.get(after).map_or(offset, |next| offset.min(next.start));
+    Place { after: u32::try_from(after).unwrap_or(u32::MAX), delta: limit - from }
 }
+
+/// The byte offset of a place in any statement of the shape.
+#[must_use]
+pub fn offset(regions: &[Region], place: Place) -> usize {
+    let from = place.after.checked_sub(1).map_or(0, |last| regions[last as usize].end);
+    (from + place.delta) as usize
+}
+
+/// The literal that a region holds. `scratch` receives the bytes of a string with escapes.
+pub fn literal<'a>(
+    sql: &'a [u8],
+    region: Region,
+    sign: OperandSign,
+    quoting: Quoting,
+    scratch: &'a mut Vec<u8>,
+) -> Literal<'a> {
+    let text = &sql[region.start as usize..region.end as usize];
+    match (region.kind, sign) {
+        (RegionKind::Integer, _) => integer(text, sign),
+        (RegionKind::Number, OperandSign::Plus) => Literal::Number(text),
+        (RegionKind::String, OperandSign::Plus) => match text {
+            [quote, inner @ .., last] if quote == last => Literal::String(unescape(inner, *quote, quoting, scratch)),
+            _ => Literal::Opaque,
+        },
+        _ => Literal::Opaque,
+    }
+}
+
+fn integer(text: &[u8], sign: OperandSign) -> Literal<'_> {
+    let mut value: i128 = 0;
+    for digit in text {
+        let next = value.checked_mul(10).and_then(|value| value.checked_add(i128::from(digit - b'0')));
+        let Some(next) = next else { return Literal::Opaque };
+        value = next;
+    }
+    Literal::Integer(if sign == OperandSign::Minus { -value } else { value })
+}
+
+/// The value of a quoted string, as MySQL reads it.
+fn unescape<'a>(inner: &'a [u8], quote: u8, quoting: Quoting, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    let escapes = quoting.backslash == Backslash::Escapes;
+    if !inner.iter().any(|&byte| byte == quote || (escapes && byte == b'\\')) {
+        return inner;
+    }
+    scratch.clear();
+    let mut bytes = inner.iter().copied();
+    while let Some(byte) = bytes.next() {
+        if byte == quote {
+            // A doubled quote; the second one is part of the pair.
+            bytes.next();
+            scratch.push(byte);
+        } else if escapes && byte == b'\\' {
+            match bytes.next() {
+                Some(b'0') => scratch.push(0),
+                Some(b'b') => scratch.push(8),
+                Some(b'n') => scratch.push(b'\n'),
+                Some(b'r') => scratch.push(b'\r'),
+                Some(b't') => scratch.push(b'\t'),
+                Some(b'Z') => scratch.push(26),
+                // Outside of LIKE patterns these two keep their backslash.
+                Some(kept @ (b'%' | b'_')) => scratch.extend_from_slice(&[b'\\', kept]),
+                Some(other) => scratch.push(other),
+                None => {}
+            }
+        } else {
+            scratch.push(byte);
+        }
+    }
+    scratch
+}
+
+#[cfg(test)]
+mod tests;

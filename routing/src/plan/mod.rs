@@ -4,7 +4,23 @@
 //! the shards, which bytes change per shard, and how the answers become one. What cannot be answered exactly as one
 //! server would is a [`Plan::Refused`].
 
+mod conditions;
+pub mod explain;
+mod names;
+mod order;
+mod parse;
+mod passed;
+mod planner;
+mod read;
+mod scopes;
+mod session;
+mod sides;
+mod touch;
+mod write;
+
 use std::sync::Arc;
+
+pub use planner::plan;
 
 use crate::refusal::Refusal;
 use crate::topology::{BackendId, DatabaseId, Layout, MoveId, Node, TableId};
@@ -98,6 +114,8 @@ pub enum Autocommit {
 #[derive(Debug, Clone)]
 pub struct DataPlan {
     pub access: Access,
+    /// What the statement does, for `EXPLAIN ROUTE`: `SELECT`, `INSERT`.
+    pub verb: &'static str,
     /// Tables named by the rules that the statement touches, without repetition.
     pub tables: Vec<TableId>,
     /// Databases whose unnamed tables it touches.
@@ -106,8 +124,6 @@ pub struct DataPlan {
     pub pin: Pin,
     /// `?` placeholders in the statement.
     pub placeholders: u16,
-    /// `LAST_INSERT_ID()` calls inside, to be replaced by the session's number; positions in the representative.
-    pub last_insert_id: Vec<Span>,
     pub sides: Sides,
 }
 
@@ -168,7 +184,7 @@ pub struct SidePlan {
     /// In order of position, not overlapping.
     pub splices: Vec<Splice>,
     pub gather: Gather,
-    /// Some sentence for `EXPLAIN ROUTE` when more than one shard is asked: `no condition on user_id`.
+    /// A sentence for `EXPLAIN ROUTE` when more than one shard is asked: `no condition on user_id`.
     pub because: String,
 }
 
@@ -181,9 +197,20 @@ pub enum RoutePlan {
     /// Whole, to each of these: broadcast tables, written.
     EveryNode(Vec<Node>),
     /// Whole, to the shards that hold the keys.
-    ByKey { layout: Arc<Layout>, keys: Keys },
+    ByKey(ByKey),
     /// `INSERT`/`REPLACE … VALUES`: each row to its shard.
     ByRow { layout: Arc<Layout>, rows: Vec<Row> },
+}
+
+/// Which shards a statement concerns.
+#[derive(Debug, Clone)]
+pub struct ByKey {
+    pub layout: Arc<Layout>,
+    pub keys: Keys,
+    /// Tables that nothing ties to the others: each of these must name the same single shard.
+    pub also: Vec<Keys>,
+    /// An `UPDATE` writes this to the shard key: it must be the key that the condition names.
+    pub unchanged: Option<Operand>,
 }
 
 /// A row of `VALUES`.
@@ -191,6 +218,8 @@ pub enum RoutePlan {
 pub struct Row {
     /// The shard key's value.
     pub key: Operand,
+    /// The value of the `AUTO_INCREMENT` column, if the table has one: it must be given.
+    pub id: Option<Operand>,
     /// From its `(` to its `)`; the commas between rows belong to nobody.
     pub span: Span,
 }
@@ -212,7 +241,7 @@ pub enum Keys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operand {
     /// The literal in this region, with a minus sign before it or not.
-    Literal { region: u16, sign: OperandSign },
+    Literal { region: u32, sign: OperandSign },
     /// The n-th placeholder, from 0.
     Parameter(u16),
     /// Written as `NULL`.
@@ -237,7 +266,7 @@ pub struct Span {
 /// `delta` bytes after the end of region `after - 1`; `after == 0` counts from the statement's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    pub after: u16,
+    pub after: u32,
     pub delta: u32,
 }
 
@@ -246,18 +275,37 @@ pub struct Place {
 pub struct Splice {
     pub span: Span,
     pub with: Replacement,
+    pub when: When,
+}
+
+/// For which routes a splice is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Always,
+    /// Only when several shards are asked.
+    Scattered,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replacement {
-    /// The physical name of this table on the shard's node, quoted; `alias` keeps the logical name usable.
-    Table { table: TableId, alias: Option<String> },
-    /// The physical database of the backend.
+    /// The physical name of this table on the shard's node, quoted.
+    Table { table: TableId, written: Written, alias: Option<String> },
+    /// The physical database of the backend, quoted.
     Database { logical: DatabaseId },
-    /// The same for every shard (hidden sort columns).
+    /// The same for every shard.
     Text(String),
-    /// `LIMIT`'s two numbers pushed down as `offset + count`.
+    /// The session's `LAST_INSERT_ID()`.
+    LastInsertId,
+    /// `LIMIT`'s count, pushed down as `offset + count`.
     LimitSum,
+}
+
+/// How a table's name stands in the statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Bare,
+    /// With its database before it.
+    Qualified,
 }
 
 /// How the answers of several shards become one.
@@ -332,11 +380,4 @@ pub struct Context<'a> {
     pub database: Option<&'a str>,
     pub quoting: crate::lex::Quoting,
     pub server: crate::lex::ServerVersion,
-}
-
-/// Plans a statement shape; `sql` is the representative that `lexed` was made from.
-#[must_use]
-pub fn plan(sql: &[u8], lexed: &crate::lex::Lexed, context: Context<'_>) -> Plan {
-    let _ = (sql, lexed, context);
-    unimplemented!()
 }

@@ -1,1 +1,34 @@
-//! The rule file: as written, and checked into a [`crate::topology::Topology`].
+//! The rule file: from its text to a [`Topology`], or to every problem it has.
+//!
+//! - `raw` is the file as written: its sections and keys, unknown ones refused.
+//! - `check` gives the names their meaning and finds contradictions.
+//! - What the file means but this version cannot do is a problem too, never ignored.
+
+mod attach;
+mod check;
+mod expand;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod url;
+
+pub use attach::attach;
+
+use crate::document::{Document, Problem};
+use crate::topology::Topology;
+
+/// Reads and checks the text of a rule file. `variable` looks up `${NAME}`.
+///
+/// # Errors
+/// Every problem of the text, in the order of the file.
+pub fn load(
+    text: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+    version: u64,
+) -> Result<Topology, Vec<Problem>> {
+    let document = Document::new(text);
+    let raw = raw::read(document.root());
+    let topology = check::topology(&document, &raw, variable, version);
+    let problems = document.problems();
+    if problems.is_empty() { Ok(topology) } else { Err(problems) }
+}

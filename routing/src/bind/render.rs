@@ -1,0 +1,178 @@
+//! The bytes for one leg.
+
+use super::route::number;
+use super::{Kept, Leg, Route, Values, side_plan};
+use crate::lex;
+use crate::plan::{DataPlan, Gather, Replacement, RoutePlan, Row, SidePlan, Span, Splice, When, Written};
+use crate::refusal::Refusal;
+use crate::topology::{Node, Placement, Side, TableId, Topology};
+
+/// Appends the statement for `leg` to `out`: the client's bytes with this leg's splices. `last_insert_id` replaces
+/// the plan's `LAST_INSERT_ID()` calls.
+///
+/// # Errors
+/// `LIMIT` values that are no numbers.
+pub fn render(
+    plan: &DataPlan,
+    topology: &Topology,
+    values: Values<'_>,
+    route: &Route,
+    leg: &Leg,
+    last_insert_id: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    let side = side_plan(plan, route.side).expect("a route was taken on this side, so it has a plan");
+    if side.splices.is_empty() && leg.rows.is_empty() {
+        out.extend_from_slice(values.sql);
+        return Ok(());
+    }
+    let mut writer = Writer { side, topology, values, route, leg, last_insert_id, next: 0, out };
+    match &side.route {
+        RoutePlan::ByRow { rows, .. } if !leg.rows.is_empty() => writer.some_rows(rows),
+        _ => writer.copy(0, values.sql.len()),
+    }
+}
+
+/// The parameters that the leg's text has.
+#[must_use]
+pub fn parameters(plan: &DataPlan, values: Values<'_>, route: &Route, leg: &Leg) -> Kept {
+    let all = Kept::All(plan.placeholders);
+    let Some(SidePlan { route: RoutePlan::ByRow { rows, .. }, .. }) = side_plan(plan, route.side) else { return all };
+    if leg.rows.is_empty() {
+        return all;
+    }
+    let dropped: Vec<(usize, usize)> = (0..rows.len())
+        .filter(|row| u32::try_from(*row).is_ok_and(|row| leg.rows.binary_search(&row).is_err()))
+        .map(|row| range(values, rows[row].span))
+        .collect();
+    let placeholders = values.regions.iter().filter(|region| region.kind == lex::RegionKind::Placeholder);
+    let kept = placeholders.zip(0..).filter(|(region, _)| {
+        let at = region.start as usize;
+        let after = dropped.partition_point(|(start, _)| *start <= at);
+        after == 0 || dropped[after - 1].1 <= at
+    });
+    Kept::Some(kept.map(|(_, index)| index).collect())
+}
+
+fn range(values: Values<'_>, span: Span) -> (usize, usize) {
+    (lex::offset(values.regions, span.start), lex::offset(values.regions, span.end))
+}
+
+struct Writer<'a> {
+    side: &'a SidePlan,
+    topology: &'a Topology,
+    values: Values<'a>,
+    route: &'a Route,
+    leg: &'a Leg,
+    last_insert_id: u64,
+    /// The first splice not yet passed.
+    next: usize,
+    out: &'a mut Vec<u8>,
+}
+
+impl Writer<'_> {
+    fn some_rows(&mut self, rows: &[Row]) -> Result<(), Refusal> {
+        let (first, _) = range(self.values, rows[0].span);
+        let (_, last) = range(self.values, rows[rows.len() - 1].span);
+        self.copy(0, first)?;
+        for (nth, &row) in self.leg.rows.iter().enumerate() {
+            if nth > 0 {
+                self.out.extend_from_slice(b", ");
+            }
+            let (start, end) = range(self.values, rows[row as usize].span);
+            self.copy(start, end)?;
+        }
+        self.copy(last, self.values.sql.len())
+    }
+
+    /// Copies a range of the statement, with the splices inside of it.
+    fn copy(&mut self, from: usize, to: usize) -> Result<(), Refusal> {
+        let mut at = from;
+        while let Some(splice) = self.side.splices.get(self.next) {
+            let (start, end) = range(self.values, splice.span);
+            if start >= to && !(start == to && end == to && to == self.values.sql.len()) {
+                break;
+            }
+            self.next += 1;
+            if start < at || (splice.when == When::Scattered && self.route.legs.len() < 2) {
+                continue;
+            }
+            self.out.extend_from_slice(&self.values.sql[at..start]);
+            self.replacement(splice)?;
+            at = end;
+        }
+        self.out.extend_from_slice(&self.values.sql[at..to]);
+        Ok(())
+    }
+
+    fn replacement(&mut self, splice: &Splice) -> Result<(), Refusal> {
+        match &splice.with {
+            Replacement::Table { table, written, alias } => self.table(*table, *written, alias.as_deref()),
+            Replacement::Database { logical } => {
+                let name = &self.topology.database_of(*logical).name;
+                let physical = self.topology.physical_database(self.leg.backend, name);
+                quote(physical, self.out);
+            }
+            Replacement::Text(text) => self.out.extend_from_slice(text.as_bytes()),
+            Replacement::LastInsertId => self.out.extend_from_slice(self.last_insert_id.to_string().as_bytes()),
+            Replacement::LimitSum => self.limit_sum()?,
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, id: TableId, written: Written, alias: Option<&str>) {
+        let table = self.topology.table_of(id);
+        let node = node(table.placement(self.route.side), self.leg);
+        if written == Written::Qualified {
+            let logical = &self.topology.database_of(table.database).name;
+            quote(self.topology.physical_database(self.leg.backend, logical), self.out);
+            self.out.push(b'.');
+        }
+        quote(node.map_or(&table.name, |node| &node.table), self.out);
+        if let Some(alias) = alias {
+            self.out.extend_from_slice(b" AS ");
+            quote(alias, self.out);
+        }
+    }
+
+    fn limit_sum(&mut self) -> Result<(), Refusal> {
+        if let Gather::Concat { limit: Some(limit) } | Gather::Merge { limit: Some(limit), .. } = &self.side.gather {
+            let count = number(&limit.count, self.values)?;
+            let offset = limit.offset.as_ref().map_or(Ok(0), |offset| number(offset, self.values))?;
+            self.out.extend_from_slice(offset.saturating_add(count).to_string().as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// The node of a table that a leg works on.
+fn node<'a>(placement: &'a Placement, leg: &Leg) -> Option<&'a Node> {
+    match placement {
+        Placement::Single(node) => Some(node),
+        Placement::Broadcast(nodes) => nodes.iter().find(|node| node.backend == leg.backend),
+        Placement::Sharded(layout) => layout.nodes.get(leg.shard.0 as usize),
+    }
+}
+
+fn quote(name: &str, out: &mut Vec<u8>) {
+    out.push(b'`');
+    for byte in name.bytes() {
+        if byte == b'`' {
+            out.push(b'`');
+        }
+        out.push(byte);
+    }
+    out.push(b'`');
+}
+
+/// Names the table of a side's leg outside of a statement: `` `database`.`table` ``.
+#[must_use]
+pub fn full_table(topology: &Topology, table: TableId, side: Side, leg: &Leg) -> String {
+    let of = topology.table_of(table);
+    let logical = &topology.database_of(of.database).name;
+    let mut out = Vec::new();
+    quote(topology.physical_database(leg.backend, logical), &mut out);
+    out.push(b'.');
+    quote(node(of.placement(side), leg).map_or(&of.name, |node| &node.table), &mut out);
+    String::from_utf8(out).expect("names are text")
+}
