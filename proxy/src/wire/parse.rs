@@ -1,0 +1,164 @@
+//! Answers of a backend, decoded where the proxy has to understand them.
+
+use mysql_common::constants::{CapabilityFlags, ColumnType};
+
+use super::cursor::{Cursor, Malformed};
+
+/// An OK packet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OkPacket {
+    pub affected: u64,
+    pub last_insert_id: u64,
+    pub status: u16,
+    pub warnings: u16,
+    pub info: Vec<u8>,
+}
+
+/// An ERR packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrPacket {
+    pub code: u16,
+    pub sql_state: String,
+    pub message: String,
+}
+
+/// A column definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub schema: Vec<u8>,
+    pub table: Vec<u8>,
+    pub org_table: Vec<u8>,
+    pub name: Vec<u8>,
+    pub org_name: Vec<u8>,
+    pub charset: u16,
+    pub length: u32,
+    pub column_type: ColumnType,
+    pub flags: u16,
+    pub decimals: u8,
+}
+
+/// The head of an answer to `COM_STMT_PREPARE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrepareOk {
+    pub statement_id: u32,
+    pub columns: u16,
+    pub parameters: u16,
+    pub warnings: u16,
+}
+
+impl OkPacket {
+    /// Adds another shard's part of the same statement.
+    pub fn add(&mut self, other: &OkPacket) {
+        self.affected += other.affected;
+        self.warnings = self.warnings.saturating_add(other.warnings);
+        if self.last_insert_id == 0 {
+            self.last_insert_id = other.last_insert_id;
+        }
+        self.info.clear();
+    }
+}
+
+/// Do these capabilities end rows with OK instead of EOF?
+#[must_use]
+pub fn deprecates_eof(capabilities: u32) -> bool {
+    capabilities & CapabilityFlags::CLIENT_DEPRECATE_EOF.bits() != 0
+}
+
+/// Decodes an OK packet, also one in EOF's place.
+///
+/// # Errors
+/// When it is none.
+pub fn ok(payload: &[u8]) -> Result<OkPacket, Malformed> {
+    let mut cursor = Cursor(payload);
+    if !matches!(cursor.u8()?, 0x00 | 0xFE) {
+        return Err(Malformed);
+    }
+    let affected = cursor.length()?;
+    let last_insert_id = cursor.length()?;
+    let (status, warnings) = (cursor.u16()?, cursor.u16()?);
+    Ok(OkPacket { affected, last_insert_id, status, warnings, info: cursor.string().unwrap_or(cursor.0).to_vec() })
+}
+
+/// Decodes the status and warnings of an EOF packet.
+///
+/// # Errors
+/// When it is none.
+pub fn eof(payload: &[u8]) -> Result<OkPacket, Malformed> {
+    let mut cursor = Cursor(payload);
+    if cursor.u8()? != 0xFE {
+        return Err(Malformed);
+    }
+    let (warnings, status) = (cursor.u16()?, cursor.u16()?);
+    Ok(OkPacket { status, warnings, ..OkPacket::default() })
+}
+
+/// Decodes an ERR packet.
+///
+/// # Errors
+/// When it is none.
+pub fn err(payload: &[u8]) -> Result<ErrPacket, Malformed> {
+    let mut cursor = Cursor(payload);
+    if cursor.u8()? != 0xFF {
+        return Err(Malformed);
+    }
+    let code = cursor.u16()?;
+    let mut sql_state = "HY000".to_owned();
+    if cursor.0.first() == Some(&b'#') && cursor.0.len() >= 6 {
+        sql_state = String::from_utf8_lossy(&cursor.bytes(6)?[1..]).into_owned();
+    }
+    Ok(ErrPacket { code, sql_state, message: String::from_utf8_lossy(cursor.0).into_owned() })
+}
+
+/// Decodes a column definition.
+///
+/// # Errors
+/// When it is none.
+pub fn column(payload: &[u8]) -> Result<Column, Malformed> {
+    let mut cursor = Cursor(payload);
+    cursor.string()?;
+    let mut text = || cursor.string().map(<[u8]>::to_vec);
+    let (schema, table, org_table, name, org_name) = (text()?, text()?, text()?, text()?, text()?);
+    cursor.length()?;
+    Ok(Column {
+        schema,
+        table,
+        org_table,
+        name,
+        org_name,
+        charset: cursor.u16()?,
+        length: cursor.u32()?,
+        column_type: ColumnType::try_from(cursor.u8()?).map_err(|_| Malformed)?,
+        flags: cursor.u16()?,
+        decimals: cursor.u8()?,
+    })
+}
+
+/// Decodes the head of a prepared statement.
+///
+/// # Errors
+/// When it is none.
+pub fn prepare_ok(payload: &[u8]) -> Result<PrepareOk, Malformed> {
+    let mut cursor = Cursor(payload);
+    if cursor.u8()? != 0 {
+        return Err(Malformed);
+    }
+    let statement_id = cursor.u32()?;
+    let (columns, parameters) = (cursor.u16()?, cursor.u16()?);
+    cursor.u8()?;
+    Ok(PrepareOk { statement_id, columns, parameters, warnings: cursor.u16().unwrap_or(0) })
+}
+
+/// The fields of a row in the text protocol.
+pub fn text_row(payload: &[u8]) -> impl Iterator<Item = Result<Option<&[u8]>, Malformed>> {
+    let mut cursor = Cursor(payload);
+    std::iter::from_fn(move || {
+        if cursor.0.is_empty() {
+            return None;
+        }
+        let field = cursor.string_or_null();
+        if field.is_err() {
+            cursor.0 = &[];
+        }
+        Some(field)
+    })
+}
