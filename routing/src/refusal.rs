@@ -125,4 +125,12 @@ registry! {
     BACKEND_DOWN = "SHD1501" 1105 "HY000" Later "a backend does not answer", "`shardway status` says which and why";
     POOL_EXHAUSTED = "SHD1502" 1040 "08004" Later "no free connection to a backend", "try again, or raise pool.max";
     BACKEND_LOST = "SHD1503" 2013 "HY000" Later "the connection to a backend was lost", "try again";
+    ROWS_HIDDEN = "SHD1601" 1235 "HY000" Never "a rule would hide rows that are elsewhere", "carry them there with a move, or take the change back";
+    LAYOUT_CHANGED = "SHD1602" 1235 "HY000" Never "a layout would change under its rows", "describe the change as a move from the old layout";
+    BACKEND_MOVED = "SHD1603" 1235 "HY000" Never "a backend that owns rows would be another server", "add the other server under a new name and move the rows";
+    DATABASE_MOVED = "SHD1604" 1235 "HY000" Never "the tables that no rule names would be sought elsewhere", "keep the database's default, or move its tables first";
+    NOT_SYNCED = "SHD1605" 1235 "HY000" Later "the target has not got every row and every write", "switch double write on, carry the rows over, then try again";
+    SOURCE_NOT_KEPT = "SHD1606" 1235 "HY000" Never "the source has not received the writes since the target owns them", "keep double write on for as long as the way back must stay open";
+    GRAY_WITHOUT_DOUBLE_WRITE = "SHD1607" 1235 "HY000" Never "gray readers of the target would miss writes", "set reads to 0 and always to [] before double write goes off";
+    DOUBLE_WRITE_UNSERVED = "SHD1608" 1235 "HY000" Never "double write is not served by this version", "leave double_write = \"off\"";
 }

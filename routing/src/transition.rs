@@ -1,1 +1,352 @@
 //! What going from one topology to another means: instantly, behind a barrier, or not at all.
+//!
+//! Every difference is sorted on its own. A difference that would hide or lose rows is refused with the reason and a
+//! remedy; one refused difference keeps the whole file from taking effect. What is not known counts against it.
+
+#[cfg(test)]
+mod tests;
+
+use crate::refusal::{self, Refusal};
+use crate::topology::{Database, DoubleWrite, Move, Placement, Server, Side, Table, TableId, Topology};
+
+/// What has been done about the moves, which no rule file can say.
+pub trait Facts {
+    fn synced(&self, move_name: &str) -> Synced;
+    fn source_kept(&self, move_name: &str) -> SourceKept;
+}
+
+/// Has the target every row of the source, and every write since?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synced {
+    Yes,
+    No,
+}
+
+/// Has the source received every write since the target owns writes?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKept {
+    Yes,
+    No,
+}
+
+/// Everything that differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    pub changes: Vec<Change>,
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// `moves.shop.reads`
+    pub rule: String,
+    pub from: String,
+    pub to: String,
+    pub effect: Effect,
+    /// Keys of the tables concerned that are affected, in hundredths of a percent.
+    pub share: u16,
+}
+
+/// How a difference takes effect.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    Instant,
+    /// Behind these gates.
+    Barrier(Vec<Hold>),
+    Refused(Refusal),
+}
+
+/// A gate to close.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    /// A table that rules name, lower case.
+    Table { database: String, table: String },
+    /// All tables of a database that no rule names.
+    Unnamed { database: String },
+}
+
+const ALL: u16 = crate::gray::BUCKETS;
+
+impl Transition {
+    /// Why the new topology cannot take effect.
+    pub fn refusals(&self) -> impl Iterator<Item = (&Change, &Refusal)> {
+        self.changes.iter().filter_map(|change| match &change.effect {
+            Effect::Refused(refusal) => Some((change, refusal)),
+            Effect::Instant | Effect::Barrier(_) => None,
+        })
+    }
+
+    /// Every gate to close, in order.
+    #[must_use]
+    pub fn holds(&self) -> Vec<Hold> {
+        let mut holds: Vec<Hold> = self
+            .changes
+            .iter()
+            .flat_map(|change| match &change.effect {
+                Effect::Barrier(holds) => holds.clone(),
+                Effect::Instant | Effect::Refused(_) => Vec::new(),
+            })
+            .collect();
+        holds.sort();
+        holds.dedup();
+        holds
+    }
+}
+
+/// Sorts every difference between the rules in force and those that are to come.
+#[must_use]
+pub fn transition(old: &Topology, new: &Topology, facts: &dyn Facts) -> Transition {
+    let mut all = Changes { old, new, facts, changes: Vec::new() };
+    all.backends();
+    all.databases();
+    all.tables();
+    all.moves();
+    if old.across_shards != new.across_shards {
+        let (from, to) = (format!("{:?}", old.across_shards), format!("{:?}", new.across_shards));
+        all.add("transactions.across_shards", from, to, Effect::Instant, 0);
+    }
+    Transition { changes: all.changes }
+}
+
+struct Changes<'a> {
+    old: &'a Topology,
+    new: &'a Topology,
+    facts: &'a dyn Facts,
+    changes: Vec<Change>,
+}
+
+impl Changes<'_> {
+    fn add(&mut self, rule: &str, from: impl Into<String>, to: impl Into<String>, effect: Effect, share: u16) {
+        self.changes.push(Change { rule: rule.to_owned(), from: from.into(), to: to.into(), effect, share });
+    }
+
+    fn is_first(&self) -> bool {
+        self.old.version == 0
+    }
+
+    fn backends(&mut self) {
+        for new in &self.new.backends {
+            let rule = format!("backends.{}", new.name);
+            let Some(old) = self.old.backends.iter().find(|old| old.name == new.name) else {
+                if !self.is_first() {
+                    self.add(&rule, "", format!("{:?}", new.primary), Effect::Instant, 0);
+                }
+                continue;
+            };
+            let place = |server: &Server| (server.host.clone(), server.port, server.database.clone());
+            if place(&old.primary) != place(&new.primary) {
+                let effect = if owns_rows(self.old, &old.name) {
+                    Effect::Refused(refusal::BACKEND_MOVED.because(old.name.clone()))
+                } else {
+                    Effect::Instant
+                };
+                self.add(&format!("{rule}.primary"), format!("{:?}", old.primary), format!("{:?}", new.primary), effect, ALL);
+            } else if old.primary != new.primary {
+                self.add(&format!("{rule}.primary"), "user or password", "another", Effect::Instant, 0);
+            }
+            if old.pool_max != new.pool_max {
+                self.add(&format!("{rule}.pool.max"), old.pool_max.to_string(), new.pool_max.to_string(), Effect::Instant, 0);
+            }
+            if old.replicas != new.replicas {
+                self.add(&format!("{rule}.replicas"), old.replicas.len().to_string(), new.replicas.len().to_string(), Effect::Instant, 0);
+            }
+        }
+        for old in &self.old.backends {
+            if self.new.backends.iter().all(|new| new.name != old.name) {
+                // Rows it still owns are refused where their tables are compared.
+                self.add(&format!("backends.{}", old.name), format!("{:?}", old.primary), "", Effect::Instant, 0);
+            }
+        }
+    }
+
+    fn databases(&mut self) {
+        if self.is_first() {
+            return;
+        }
+        let name = |topology: &Topology, database: &Database| topology.backend(database.default).name.clone();
+        let find = |topology: &Topology, wanted: &str| {
+            topology.databases.iter().find(|database| database.name == wanted).map(|database| name(topology, database))
+        };
+        for old in &self.old.databases {
+            let (from, to) = (name(self.old, old), find(self.new, &old.name));
+            if to.as_ref() != Some(&from) {
+                let refused = Effect::Refused(refusal::DATABASE_MOVED.because(old.name.clone()));
+                self.add(&format!("databases.{}.default", old.name), from, to.unwrap_or_default(), refused, ALL);
+            }
+        }
+        for new in &self.new.databases {
+            if find(self.old, &new.name).is_none() {
+                self.add(&format!("databases.{}", new.name), "", name(self.new, new), Effect::Instant, 0);
+            }
+        }
+    }
+
+    fn tables(&mut self) {
+        if self.is_first() {
+            return;
+        }
+        for (id, new) in (0..).map(TableId).zip(&self.new.tables) {
+            let database = &self.new.database_of(new.database).name;
+            let before = self.old.database(database).and_then(|database| self.old.table(database, &new.name));
+            let was = match before {
+                Some(before) => authority(self.old, self.old.table_of(before)),
+                None => self.old.database(database).map(|database| {
+                    let backend = &self.old.backend(self.old.database_of(database).default).name;
+                    format!("{backend}.{}", new.name)
+                }),
+            };
+            let is = authority(self.new, new);
+            let moves = |topology: &Topology, table: &Table| {
+                table.moving.as_ref().map(|moving| topology.move_of(moving.by).name.clone())
+            };
+            let moved = before.and_then(|before| moves(self.old, self.old.table_of(before)));
+            if was.is_some() && was != is {
+                // Within one move the authority changes by its own rule.
+                if moved.is_some() && moved == moves(self.new, new) && self.same_ends(before, id) {
+                    continue;
+                }
+                let refused = Effect::Refused(refusal::ROWS_HIDDEN.because(new.name.clone()));
+                self.add(&format!("tables.{}", new.name), was.unwrap_or_default(), is.unwrap_or_default(), refused, ALL);
+            } else if moved != moves(self.new, new) || before.is_none() {
+                let holds = vec![
+                    Hold::Table { database: database.clone(), table: new.name.to_lowercase() },
+                    Hold::Unnamed { database: database.clone() },
+                ];
+                let text = |of: Option<String>| of.map_or_else(|| "not moving".to_owned(), |name| format!("in move {name}"));
+                let to = text(moves(self.new, new));
+                self.add(&format!("tables.{}", new.name), text(moved), to, Effect::Barrier(holds), ALL);
+            } else if !self.same_ends(before, id) {
+                let refused = Effect::Refused(refusal::LAYOUT_CHANGED.because(new.name.clone()));
+                self.add(&format!("tables.{}", new.name), "a layout", "another layout", refused, ALL);
+            }
+        }
+        self.tables_gone();
+    }
+
+    fn tables_gone(&mut self) {
+        for old in &self.old.tables {
+            let database = &self.old.database_of(old.database).name;
+            let Some(new) = self.new.database(database) else { continue };
+            if self.new.table(new, &old.name).is_some() {
+                continue;
+            }
+            let default = format!("{}.{}", self.new.backend(self.new.database_of(new).default).name, old.name);
+            let was = authority(self.old, old);
+            let effect = if was.as_ref() == Some(&default) {
+                Effect::Barrier(vec![
+                    Hold::Table { database: database.clone(), table: old.name.to_lowercase() },
+                    Hold::Unnamed { database: database.clone() },
+                ])
+            } else {
+                Effect::Refused(refusal::ROWS_HIDDEN.because(old.name.clone()))
+            };
+            self.add(&format!("tables.{}", old.name), was.unwrap_or_default(), "no rule", effect, ALL);
+        }
+    }
+
+    /// Are both ends of the table's move, or its only placement, where they were?
+    fn same_ends(&self, before: Option<TableId>, now: TableId) -> bool {
+        let Some(before) = before else { return false };
+        let (old, new) = (self.old.table_of(before), self.new.table_of(now));
+        [Side::Source, Side::Target].iter().all(|side| {
+            described(self.old, old.placement(*side)) == described(self.new, new.placement(*side))
+        })
+    }
+
+    fn moves(&mut self) {
+        for new in &self.new.moves {
+            let idle = Move::idle(&new.name);
+            let old = self.old.moves.iter().find(|old| old.name == new.name).unwrap_or(&idle);
+            self.double_write(old, new);
+            self.reads(old, new);
+            self.writes(old, new);
+            if old.hold_ms != new.hold_ms && !self.is_first() {
+                let rule = format!("moves.{}.hold_ms", new.name);
+                self.add(&rule, old.hold_ms.to_string(), new.hold_ms.to_string(), Effect::Instant, 0);
+            }
+        }
+    }
+
+    fn double_write(&mut self, old: &Move, new: &Move) {
+        if old.double_write == new.double_write {
+            return;
+        }
+        let off = new.double_write == DoubleWrite::Off;
+        let gray = new.writes == Side::Source && (new.reads > 0 || !new.always.is_empty());
+        let effect = if off && gray {
+            Effect::Refused(refusal::GRAY_WITHOUT_DOUBLE_WRITE.because(new.name.clone()))
+        } else {
+            Effect::Barrier(holds(self.new, new))
+        };
+        let (from, to) = (format!("{:?}", old.double_write), format!("{:?}", new.double_write));
+        self.add(&format!("moves.{}.double_write", new.name), from.to_lowercase(), to.to_lowercase(), effect, ALL);
+    }
+
+    fn reads(&mut self, old: &Move, new: &Move) {
+        let (lists, share) = (old.always != new.always || old.never != new.never, old.reads.abs_diff(new.reads));
+        if !lists && share == 0 {
+            return;
+        }
+        let from_target = new.writes == Side::Source && (new.reads > 0 || !new.always.is_empty());
+        let effect = if from_target && self.facts.synced(&new.name) == Synced::No {
+            Effect::Refused(refusal::NOT_SYNCED.because(format!("gray reads of {}", new.name)))
+        } else {
+            Effect::Instant
+        };
+        let percent = |of: &Move| format!("{}%", f64::from(of.reads) / 100.0);
+        self.add(&format!("moves.{}.reads", new.name), percent(old), percent(new), effect, share);
+    }
+
+    fn writes(&mut self, old: &Move, new: &Move) {
+        if old.writes == new.writes {
+            return;
+        }
+        let effect = match new.writes {
+            Side::Target if self.facts.synced(&new.name) == Synced::No => {
+                Effect::Refused(refusal::NOT_SYNCED.because(format!("writes of {} to the target", new.name)))
+            }
+            Side::Source if self.facts.source_kept(&new.name) == SourceKept::No => {
+                Effect::Refused(refusal::SOURCE_NOT_KEPT.because(new.name.clone()))
+            }
+            Side::Source | Side::Target => Effect::Barrier(holds(self.new, new)),
+        };
+        let side = |side: Side| if side == Side::Source { "source" } else { "target" };
+        self.add(&format!("moves.{}.writes", new.name), side(old.writes), side(new.writes), effect, ALL);
+    }
+}
+
+fn holds(topology: &Topology, of: &Move) -> Vec<Hold> {
+    let hold = |id: &TableId| {
+        let table = topology.table_of(*id);
+        let database = topology.database_of(table.database).name.clone();
+        Hold::Table { database, table: table.name.to_lowercase() }
+    };
+    of.tables.iter().map(hold).collect()
+}
+
+/// Where a table's rows are written, in words that mean the same in every version.
+fn authority(topology: &Topology, table: &Table) -> Option<String> {
+    let side = table.moving.as_ref().map_or(Side::Target, |moving| topology.move_of(moving.by).writes);
+    Some(described(topology, table.placement(side)))
+}
+
+fn described(topology: &Topology, placement: &Placement) -> String {
+    let nodes = |placement: &Placement| {
+        let node = |node: &crate::topology::Node| format!("{}.{}", topology.backend(node.backend).name, node.table);
+        placement.nodes().iter().map(node).collect::<Vec<_>>().join(", ")
+    };
+    match placement {
+        Placement::Single(_) => nodes(placement),
+        Placement::Broadcast(_) => format!("copies on {}", nodes(placement)),
+        Placement::Sharded(layout) => format!("{:?} of {} over {}", layout.function, layout.key, nodes(placement)),
+    }
+}
+
+fn owns_rows(topology: &Topology, backend: &str) -> bool {
+    let is = |id: crate::topology::BackendId| topology.backend(id).name == backend;
+    let defaults = topology.databases.iter().any(|database| is(database.default));
+    let tables = topology.tables.iter().any(|table| {
+        [Side::Source, Side::Target].iter().any(|side| table.placement(*side).nodes().iter().any(|node| is(node.backend)))
+    });
+    defaults || tables || topology.other_databases.is_some_and(is)
+}

@@ -2,6 +2,8 @@
 
 use mysql_common::constants::{CapabilityFlags, ColumnType};
 
+use shardway_routing::merge::{self, Unsigned};
+
 use super::cursor::{Cursor, Malformed};
 
 /// An OK packet.
@@ -44,6 +46,30 @@ pub struct PrepareOk {
     pub columns: u16,
     pub parameters: u16,
     pub warnings: u16,
+}
+
+impl Column {
+    /// What the merge must know of the column.
+    #[must_use]
+    pub fn merge_type(&self) -> merge::ColumnType {
+        const UNSIGNED: u16 = 32;
+        let unsigned = if self.flags & UNSIGNED != 0 { Unsigned::Yes } else { Unsigned::No };
+        let integer = |width| merge::ColumnType::Integer { width, unsigned };
+        match self.column_type {
+            ColumnType::MYSQL_TYPE_TINY => integer(1),
+            ColumnType::MYSQL_TYPE_SHORT | ColumnType::MYSQL_TYPE_YEAR => integer(2),
+            ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_INT24 => integer(4),
+            ColumnType::MYSQL_TYPE_LONGLONG => integer(8),
+            ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => merge::ColumnType::Decimal,
+            ColumnType::MYSQL_TYPE_FLOAT => merge::ColumnType::Float,
+            ColumnType::MYSQL_TYPE_DOUBLE => merge::ColumnType::Double,
+            ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => {
+                merge::ColumnType::Date
+            }
+            ColumnType::MYSQL_TYPE_TIME => merge::ColumnType::Time,
+            _ => merge::ColumnType::Bytes,
+        }
+    }
 }
 
 impl OkPacket {

@@ -332,7 +332,7 @@ pub struct Limit {
 /// One `ORDER BY` term.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SortKey {
-    /// Position in the shard's result set, hidden columns included, from 0.
+    /// Place among the hidden columns, which are the last ones, from 0.
     pub column: u16,
     pub direction: Direction,
     pub compare: Comparison,

@@ -17,6 +17,10 @@ pub(super) fn nodes(pattern: &str) -> Result<Vec<NodeName>, String> {
         return Ok(backends.into_iter().map(|backend| NodeName { backend, table: None }).collect());
     };
     let (backends, tables) = (names(backends)?, names(tables)?);
+    if let [table] = tables.as_slice() {
+        let node = |backend| NodeName { backend, table: Some(table.clone()) };
+        return Ok(backends.into_iter().map(node).collect());
+    }
     if tables.len() % backends.len() != 0 {
         let message = format!("{} tables cannot be dealt evenly over {} backends", tables.len(), backends.len());
         return Err(message);
