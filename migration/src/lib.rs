@@ -1,1 +1,5 @@
-//! Moving rows between servers: row images, dirty keys, copy, verification, phases.
+//! Moving rows between servers.
+//!
+//! In this version: what a server says about its tables. Copying, healing and verifying follow.
+
+pub mod schema;

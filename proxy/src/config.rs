@@ -122,6 +122,14 @@ pub struct Invalid {
     pub problems: Vec<Problem>,
 }
 
+impl Config {
+    /// The user of that name.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.name == name)
+    }
+}
+
 impl Databases {
     /// May the user use this logical database?
     #[must_use]

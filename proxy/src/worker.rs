@@ -18,6 +18,9 @@ use crate::shared::{Shared, Snapshot};
 /// Plans of each generation of the cache.
 const PLANS: usize = 4096;
 
+/// Longer shapes are bulk inserts, most likely never to be seen again.
+const LONGEST: usize = 64 * 1024;
+
 /// One worker.
 #[derive(Debug)]
 pub struct Worker {
@@ -93,8 +96,8 @@ impl View {
         &self.pools[usize::from(backend.0)]
     }
 
-    /// The plan of a statement's shape, from the cache or new. `lexed.shape` is extended by what else the plan
-    /// depends on, and is the cache's key.
+    /// The plan of a statement's shape, from the cache or new. The cache's key is the shape and what
+    /// else the plan depends on.
     pub fn plan(
         &self,
         sql: &[u8],
@@ -104,16 +107,24 @@ impl View {
         server: ServerVersion,
     ) -> Rc<Plan> {
         // A byte that no UTF-8 text has parts the database from the shape before it.
+        let shape = lexed.shape.len();
         lexed.shape.push(0xFF);
         lexed.shape.push(quoting_tag(quoting));
         lexed.shape.extend_from_slice(database.unwrap_or_default().as_bytes());
+        let plan = self.cached(sql, lexed, Context { topology: &self.snapshot.topology, database, quoting, server });
+        lexed.shape.truncate(shape);
+        plan
+    }
+
+    fn cached(&self, sql: &[u8], lexed: &Lexed, context: Context<'_>) -> Rc<Plan> {
         let mut plans = self.plans.borrow_mut();
         if let Some(plan) = plans.find(&lexed.shape) {
             return plan;
         }
-        let context = Context { topology: &self.snapshot.topology, database, quoting, server };
         let plan = Rc::new(plan::plan(sql, lexed, context));
-        plans.add(&lexed.shape, Rc::clone(&plan));
+        if lexed.shape.len() <= LONGEST {
+            plans.add(&lexed.shape, Rc::clone(&plan));
+        }
         plan
     }
 }

@@ -1,12 +1,10 @@
 //! The end of a transaction.
 //!
 //! One branch: its own commit. Several: one commit after the other; when one fails after another has succeeded the
-//! client gets a code of its own and the log says which backends have it. Rows under double write are mirrored first
-//! ([`super::mirror`]).
+//! client gets a code of its own and the log says which backends have it.
 
 use shardway_routing::refusal;
 
-use super::mirror;
 use crate::backend::CommandError;
 use crate::session::held::Branch;
 use crate::session::{Failure, Session};
@@ -17,11 +15,7 @@ use crate::session::{Failure, Session};
 /// The commit's own error, or [`Failure::Unknown`] when nobody knows whether it took place.
 pub async fn commit(session: &mut Session) -> Result<(), Failure> {
     let Some(mut transaction) = session.transaction.take() else { return Ok(()) };
-    let result = if transaction.touched.is_empty() {
-        commit_branches(session).await
-    } else {
-        mirror::commit(session, &mut transaction.touched).await
-    };
+    let result = commit_branches(session).await;
     if result.is_err() {
         let _ = rollback_branches(session).await;
     }

@@ -1,20 +1,19 @@
 //! Running plans: the only place that sees a plan and a socket together.
 //!
 //! One shard's answer is relayed as the packets it came in; the answers of several are gathered ([`scatter`]); a write
-//! that several shards or both sides of a move take part in runs inside a transaction of ours ([`write`], [`mirror`]).
+//! that several shards take part in runs inside a transaction of ours ([`write`]).
 
 pub mod finish;
-pub mod mirror;
 mod relay;
 mod scatter;
-mod send;
+pub mod send;
 mod write;
 
 use shardway_routing::bind::{self, Hint, Reads, Route, Values};
 use shardway_routing::key::KeyValue;
-use shardway_routing::plan::{Access, DataPlan, Pin, Plan, Sides, TransactionAccess};
+use shardway_routing::plan::{Access, DataPlan, Pin, Plan, TransactionAccess};
 use shardway_routing::refusal;
-use shardway_routing::topology::{DoubleWrite, Side, TableId, Topology};
+use shardway_routing::topology::{Side, TableId, Topology};
 
 use crate::session::transaction::Gateways;
 use crate::session::{Failure, Held, MySqlError, Session, Writes};
@@ -62,14 +61,15 @@ pub async fn run(
         return Ok(Ran::RulesChanged);
     }
     let topology = &view.snapshot.topology;
+    if let Some(table) = plan.tables.iter().map(|table| topology.table_of(*table)).find(|table| table.schema.is_none()) {
+        return Err(refusal::SCHEMA_UNKNOWN.because(table.name.clone()).into());
+    }
     let chooser = Chooser { reads: reads(session, request.hint), shared: &session.worker.shared, topology };
     let route = bind::route(plan, topology, request.values, request.hint, &chooser)?;
     session.worker.shared.metrics.routed(route.side, route.legs.len());
     let job = Job { view, plan, request, route };
     session.check_pin(&job)?;
-    if let Some(mode) = mirrored(plan, &job.route, topology) {
-        mirror::write(session, &job, mode).await?;
-    } else if job.route.legs.len() > 1 {
+    if job.route.legs.len() > 1 {
         match plan.access {
             Access::Read | Access::LockingRead => scatter::read(session, &job).await?,
             Access::Write | Access::Definition => write::on_several(session, &job).await?,
@@ -94,14 +94,6 @@ impl Job<'_> {
     pub fn topology(&self) -> &Topology {
         &self.view.snapshot.topology
     }
-}
-
-/// The double write that a statement takes part in.
-fn mirrored(plan: &DataPlan, route: &Route, topology: &Topology) -> Option<DoubleWrite> {
-    let Sides::Moving(moving) = &plan.sides else { return None };
-    let of = topology.move_of(moving.by);
-    let writes = plan.access == Access::Write && route.side == of.writes;
-    (writes && of.double_write != DoubleWrite::Off).then_some(of.double_write)
 }
 
 async fn enter(

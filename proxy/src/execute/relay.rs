@@ -7,6 +7,7 @@ use shardway_routing::plan::{Access, Pin};
 use super::{Job, send};
 use crate::backend::CommandError;
 use crate::session::{Failure, Session};
+use crate::wire::command::Command;
 use crate::wire::scan::{Outcome, OutcomeKind, Progress, Scanner};
 
 /// Runs a statement that one shard answers alone.
@@ -73,6 +74,18 @@ pub(super) async fn relay(
 }
 
 impl Session {
+    /// Runs a statement on a connection that the session holds: `SHOW WARNINGS` where the warnings are.
+    ///
+    /// # Errors
+    /// As any relayed statement.
+    pub async fn relay_on(&mut self, place: usize, sql: &[u8]) -> Result<(), Failure> {
+        let connection = self.at(place);
+        connection.send(Command::Query, sql).await.map_err(CommandError::from)?;
+        let scanner = Scanner::query(connection.capabilities());
+        relay(self, place, scanner).await?;
+        Ok(())
+    }
+
     /// Notes what a statement's answer says about the session.
     pub(super) async fn after(&mut self, place: usize, outcome: &Outcome) -> Result<(), Failure> {
         match &outcome.kind {

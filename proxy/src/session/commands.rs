@@ -105,8 +105,7 @@ impl Session {
 
     /// Refuses a database that the user's entry in the configuration does not list.
     pub fn may_use(&self, database: &str) -> Result<(), Failure> {
-        let allowed = self.access.databases.as_ref();
-        if allowed.is_none_or(|allowed| allowed.iter().any(|name| name == database)) {
+        if self.access.databases.allow(database) || shardway_routing::topology::is_system(database) {
             return Ok(());
         }
         let (user, host) = (&self.info.user(), self.info.peer.ip());

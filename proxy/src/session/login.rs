@@ -11,7 +11,7 @@ use super::prepared::PreparedStatements;
 use super::{Failure, Session, UserAccess, Writes};
 use crate::backend::vars::Vars;
 use crate::client::{Client, ReadError};
-use crate::config::{Role, User};
+use crate::config::{Databases, Role, User};
 use crate::execute::finish;
 use crate::session_info::SessionInfo;
 use crate::shared::Shared;
@@ -25,7 +25,7 @@ pub(super) async fn log_in(mut client: Client, worker: &Rc<Worker>, info: &Arc<S
     let plugin = plugin(&worker.shared);
     let greeting = Greeting {
         version: &worker.shared.greeting_version(),
-        connection_id: info.id as u32,
+        connection_id: u32::try_from(info.id & 0xFFFF_FFFF).unwrap_or(u32::MAX),
         salt,
         capabilities: OFFERED.bits(),
         plugin,
@@ -49,7 +49,7 @@ pub(super) async fn log_in(mut client: Client, worker: &Rc<Worker>, info: &Arc<S
         prepared: PreparedStatements::default(),
         last_insert_id: 0,
         last_error: None,
-        access: UserAccess { databases: None, writes: Writes::Refused },
+        access: UserAccess { databases: Databases::All, writes: Writes::Refused },
         lexed: Lexed::default(),
     };
     match session.enter(&accepted) {
@@ -83,7 +83,7 @@ async fn authenticate(
             Err(_) => return None,
         }
         let step = login.on_packet(&packet, &host, |user| {
-            worker.shared.config.user(user).map(|known| known.password.as_bytes().to_vec())
+            worker.shared.config.user(user).map(|known| known.password.reveal().as_bytes().to_vec())
         });
         match step {
             LoginStep::Send(payload) => {
@@ -113,7 +113,7 @@ impl Session {
         let user = config.user(&accepted.user).ok_or(Failure::Over)?;
         self.access = access(user);
         self.info.logged_in(&accepted.user);
-        self.vars = Rc::new(charset_vars(accepted.charset));
+        self.vars = Rc::new(charset_vars(accepted.charset, self.worker.shared.server_version().flavour));
         match accepted.database.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => self.use_database(name),
             None => self.answer_ok(),
@@ -147,7 +147,7 @@ impl Session {
     ) -> Result<Accepted, Failure> {
         let host = info.peer.ip().to_string();
         let step = login.on_packet(argument, &host, |user| {
-            worker.shared.config.user(user).map(|known| known.password.as_bytes().to_vec())
+            worker.shared.config.user(user).map(|known| known.password.reveal().as_bytes().to_vec())
         });
         match step {
             LoginStep::Send(payload) => {
@@ -192,8 +192,12 @@ fn plugin(shared: &Shared) -> &'static str {
 }
 
 /// The character set named at login, as the session's variables. An unknown one leaves the backend's default.
-fn charset_vars(id: u16) -> Vars {
-    let Some((charset, collation)) = charset::names(id) else { return Vars::default() };
+fn charset_vars(id: u16, flavour: Flavour) -> Vars {
+    let Some((charset, mut collation)) = charset::names(id) else { return Vars::default() };
+    // MySQL's newer collations are unknown to MariaDB, which then takes the character set's default.
+    if flavour == Flavour::MariaDb && collation.contains("_0900_") {
+        collation = format!("{charset}_general_ci");
+    }
     Vars::of(&[
         ("character_set_client", &format!("'{charset}'")),
         ("character_set_results", &format!("'{charset}'")),

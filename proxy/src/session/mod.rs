@@ -7,7 +7,7 @@
 
 mod answers;
 mod commands;
-mod held;
+pub(crate) mod held;
 mod login;
 mod prepared;
 mod settings;
@@ -26,6 +26,7 @@ use tokio::time::timeout;
 
 use crate::backend::CommandError;
 use crate::backend::vars::Vars;
+use crate::config::Databases;
 use crate::client::{Client, ReadError};
 use crate::session_info::SessionInfo;
 use crate::wire::command::Command;
@@ -65,7 +66,7 @@ pub struct Session {
 /// What the logged-in user may do.
 #[derive(Debug, Clone)]
 pub struct UserAccess {
-    pub databases: Option<Vec<String>>,
+    pub databases: Databases,
     pub writes: Writes,
 }
 
@@ -85,7 +86,7 @@ pub enum Failure {
     #[error("{} {}", .0.code, .0.message)]
     Server(ErrPacket),
     /// MySQL's own error, raised by us; the session goes on.
-    #[error("{1} {3}", .0, .0.code(), .0, .1)]
+    #[error("{text}", text = .1)]
     Own(MySqlError, String),
     /// The outcome of the client's last statement is unknown: its connection is closed, as a lost server would.
     #[error("the backend's connection was lost: {0}")]
@@ -230,7 +231,6 @@ impl Session {
             Some(Command::ResetConnection) => self.reset().await,
             Some(Command::ChangeUser) => self.change_user(argument).await,
             Some(Command::Statistics) => self.statistics(),
-            Some(Command::FieldList) => self.field_list(argument).await,
             Some(Command::ProcessKill) => self.process_kill(argument).await,
             // The second argument of SET_OPTION switches several statements per packet on (0) or off (1).
             Some(Command::SetOption) if argument.first() == Some(&1) => self.answer_eof(),

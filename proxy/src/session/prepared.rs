@@ -49,7 +49,7 @@ impl Session {
 
     async fn prepare_statement(&mut self, sql: &[u8]) -> Result<(), Failure> {
         let server = self.worker.shared.server_version();
-        let sql = lex::expand_executable_comments(sql, server).unwrap_or_else(|| sql.to_vec());
+        let sql = lex::expand_executable_comments(sql, self.quoting, server).unwrap_or_else(|| sql.to_vec());
         let mut lexed = Lexed::default();
         lex::lex(&sql, self.quoting, &mut lexed);
         let view = self.worker.view();

@@ -23,7 +23,7 @@ impl Session {
 
     async fn text(&mut self, sql: &[u8], lexed: &mut Lexed) -> Result<(), Failure> {
         let server = self.worker.shared.server_version();
-        let expanded = lex::expand_executable_comments(sql, server);
+        let expanded = lex::expand_executable_comments(sql, self.quoting, server);
         let sql = expanded.as_deref().unwrap_or(sql);
         lex::lex(sql, self.quoting, lexed);
         let hint = self.hint(sql, lexed)?;

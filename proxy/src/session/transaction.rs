@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use shardway_routing::plan::TransactionAccess;
 
-use crate::execute::mirror::Touched;
 use crate::gate::{Gate, Pass, QueueFull, Visitor};
 
 /// From `BEGIN` (or the first statement under `autocommit = 0`) to `COMMIT` or `ROLLBACK`.
@@ -16,8 +15,6 @@ pub struct Transaction {
     pub gates: Gateways,
     /// `SAVEPOINT`, `ROLLBACK TO` and `RELEASE` so far: a branch that joins later runs them first, on no data.
     pub savepoints: Vec<Vec<u8>>,
-    /// Rows written on tables under double write.
-    pub touched: Touched,
 }
 
 /// What opens the transaction on a backend.
@@ -43,7 +40,6 @@ impl Transaction {
             access,
             gates: Gateways::default(),
             savepoints: Vec::new(),
-            touched: Touched::default(),
         }
     }
 }

@@ -1,0 +1,91 @@
+//! A table's columns and keys, as its server's `information_schema` tells them.
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Params};
+use shardway_routing::schema::{Column, ColumnKind, Generation, Sign, TableSchema, UniqueKey};
+
+/// Reads a table's schema; `None`: there is no such table.
+///
+/// # Errors
+/// Whatever the server reports.
+pub async fn read(connection: &mut Conn, database: &str, table: &str) -> Result<Option<TableSchema>, mysql_async::Error> {
+    let name = || Params::from((database, table));
+    let columns: Vec<Row> = connection
+        .exec(
+            "SELECT CONVERT(COLUMN_NAME USING utf8mb4), CONVERT(DATA_TYPE USING utf8mb4), \
+             CONVERT(COLUMN_TYPE USING utf8mb4), CONVERT(IS_NULLABLE USING utf8mb4), CONVERT(EXTRA USING utf8mb4), \
+             CONVERT(CHARACTER_SET_NAME USING utf8mb4), CONVERT(COLLATION_NAME USING utf8mb4) \
+             FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
+            name(),
+        )
+        .await?;
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let keys: Vec<(String, String)> = connection
+        .exec(
+            "SELECT CONVERT(INDEX_NAME USING utf8mb4), CONVERT(COLUMN_NAME USING utf8mb4) \
+             FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0 \
+             AND COLUMN_NAME IS NOT NULL ORDER BY INDEX_NAME, SEQ_IN_INDEX",
+            name(),
+        )
+        .await?;
+    let mut schema = TableSchema { columns: columns.into_iter().map(column).collect(), ..TableSchema::default() };
+    for (index, column) in keys {
+        if index == "PRIMARY" {
+            schema.primary.push(column);
+        } else if let Some(key) = schema.unique.iter_mut().find(|key| key.name == index) {
+            key.columns.push(column);
+        } else {
+            schema.unique.push(UniqueKey { name: index, columns: vec![column] });
+        }
+    }
+    Ok(Some(schema))
+}
+
+type Row = (String, String, String, String, String, Option<String>, Option<String>);
+
+fn column((name, data_type, column_type, nullable, extra, charset, collation): Row) -> Column {
+    let extra = extra.to_lowercase();
+    let generation = if extra.contains("auto_increment") {
+        Generation::AutoIncrement
+    } else if extra.contains("virtual") || extra.contains("stored") || extra.contains("persistent") {
+        Generation::Computed
+    } else {
+        Generation::Stored
+    };
+    let sign = if column_type.to_lowercase().contains("unsigned") { Sign::Unsigned } else { Sign::Signed };
+    let kind = kind(&data_type.to_lowercase(), sign, charset, collation);
+    Column { name, kind, nullable: nullable == "YES", generation }
+}
+
+fn kind(data_type: &str, sign: Sign, charset: Option<String>, collation: Option<String>) -> ColumnKind {
+    let integer = |bits| ColumnKind::Integer { bits, sign };
+    match data_type {
+        "tinyint" => integer(8),
+        "smallint" => integer(16),
+        "mediumint" => integer(24),
+        "int" => integer(32),
+        "bigint" => integer(64),
+        "decimal" => ColumnKind::Decimal,
+        "float" => ColumnKind::Float,
+        "double" => ColumnKind::Double,
+        "bit" => ColumnKind::Bit,
+        "year" => ColumnKind::Year,
+        "date" => ColumnKind::Date,
+        "time" => ColumnKind::Time,
+        "datetime" => ColumnKind::DateTime,
+        "timestamp" => ColumnKind::Timestamp,
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => ColumnKind::Text {
+            charset: charset.unwrap_or_default(),
+            collation: collation.unwrap_or_default(),
+        },
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => ColumnKind::Binary,
+        "enum" => ColumnKind::Enum,
+        "set" => ColumnKind::Set,
+        "json" => ColumnKind::Json,
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
+        | "geometrycollection" | "geomcollection" => ColumnKind::Geometry,
+        other => ColumnKind::Other(other.to_owned()),
+    }
+}

@@ -1,0 +1,144 @@
+//! One legacy server and two shard servers, shared by all tests of a process; every test has databases of its own.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use mysql_async::prelude::Queryable as _;
+use tokio::sync::OnceCell;
+
+use crate::proxy::Proxy;
+use crate::server::Server;
+
+/// The servers.
+#[derive(Debug)]
+pub struct Cluster {
+    pub legacy: Server,
+    pub shards: [Server; 2],
+}
+
+/// A shop of one test: users and their orders sharded, regions copied, everything else on the legacy server.
+#[derive(Debug)]
+pub struct Shop {
+    pub cluster: &'static Cluster,
+    /// The database, on every server and through the proxy.
+    pub name: String,
+    pub proxy: Proxy,
+}
+
+impl Cluster {
+    /// The servers, started by the first test that asks.
+    pub async fn get() -> &'static Cluster {
+        static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+        CLUSTER
+            .get_or_init(async || {
+                let (legacy, s0, s1) = tokio::join!(Server::start(), Server::start(), Server::start());
+                Cluster { legacy, shards: [s0, s1] }
+            })
+            .await
+    }
+
+    fn servers(&self) -> [&Server; 3] {
+        [&self.legacy, &self.shards[0], &self.shards[1]]
+    }
+}
+
+const USERS: &str = "id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(60) NOT NULL, email VARCHAR(80), region_id INT NOT NULL DEFAULT 1, \
+     balance DECIMAL(12,2) NOT NULL DEFAULT 0, born DATE";
+const ORDERS: &str = "id BIGINT NOT NULL PRIMARY KEY, user_id BIGINT NOT NULL, amount DECIMAL(10,2) NOT NULL, \
+     status ENUM('new','paid','sent') NOT NULL DEFAULT 'new', placed_at DATETIME(3) NOT NULL DEFAULT '2024-01-01', \
+     note VARCHAR(100), KEY (user_id)";
+const REGIONS: &str = "id INT NOT NULL PRIMARY KEY, name VARCHAR(40) NOT NULL";
+const SETTINGS: &str = "id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40) NOT NULL UNIQUE, value TEXT";
+
+/// Every logical table, for a plain server.
+#[must_use]
+pub fn tables() -> Vec<(&'static str, &'static str)> {
+    vec![("users", USERS), ("orders", ORDERS), ("regions", REGIONS), ("settings", SETTINGS)]
+}
+
+impl Shop {
+    /// Makes the databases and starts a proxy on them.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub async fn open() -> Shop {
+        Shop::open_with("").await
+    }
+
+    /// The same, with more lines for `shardway.toml`.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub async fn open_with(config: &str) -> Shop {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let cluster = Cluster::get().await;
+        let name = format!("shop{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        for (place, server) in cluster.servers().into_iter().enumerate() {
+            let mut connection = server.connect("").await;
+            let made = connection.query_drop(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")).await;
+            made.expect("a new database");
+            connection.query_drop(format!("USE {name}")).await.expect("the new database");
+            let mut create = Vec::new();
+            if place == 0 {
+                create.push(format!("settings ({SETTINGS})"));
+            } else {
+                for number in [2 * place - 2, 2 * place - 1] {
+                    create.push(format!("users_{number} ({USERS})"));
+                    create.push(format!("orders_{number} ({ORDERS})"));
+                }
+                create.push(format!("regions ({REGIONS})"));
+            }
+            for table in create {
+                connection.query_drop(format!("CREATE TABLE {table}")).await.expect("a new table");
+            }
+        }
+        let rules = rules(cluster, &name);
+        let proxy = Proxy::start_with(&rules, config).await;
+        Shop { cluster, name, proxy }
+    }
+
+    /// The rule file.
+    #[must_use]
+    pub fn rules(&self) -> String {
+        rules(self.cluster, &self.name)
+    }
+
+    /// Rows of a shard's own table.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn on_shard(&self, shard: usize, sql: &str) -> Vec<String> {
+        let mut connection = self.cluster.shards[shard].connect(&self.name).await;
+        crate::rows(&mut connection, sql).await.expect("the shard answers")
+    }
+
+    /// A connection through the proxy.
+    pub async fn connect(&self) -> mysql_async::Conn {
+        self.proxy.connect(&self.name).await
+    }
+
+    /// Connections that the proxy has open to any server.
+    ///
+    /// # Panics
+    /// When the status is not as documented.
+    #[must_use]
+    pub fn backend_connections(&self) -> u64 {
+        let status = self.proxy.status();
+        let backends = status["backends"].as_array().expect("a list of backends");
+        backends.iter().map(|backend| backend["open_connections"].as_u64().expect("a number")).sum()
+    }
+}
+
+fn rules(cluster: &Cluster, name: &str) -> String {
+    let backend = |backend: &str, server: &Server| {
+        format!("[backends.{backend}]\nprimary = \"mysql://shop:shop@127.0.0.1:{}/{name}\"\n", server.port())
+    };
+    format!(
+        "{}{}{}[databases.{name}]\ndefault = \"legacy\"\n\
+         [tables.users]\nshard_key = \"id\"\nfunction = {{ kind = \"mod\", shards = 4 }}\nnodes = \"s{{0..1}}.users_{{0..3}}\"\n\
+         [tables.orders]\nshard_key = \"user_id\"\nwith = \"users\"\nnodes = \"s{{0..1}}.orders_{{0..3}}\"\n\
+         [tables.regions]\nkind = \"broadcast\"\nnodes = \"s{{0..1}}\"\n",
+        backend("legacy", &cluster.legacy),
+        backend("s0", &cluster.shards[0]),
+        backend("s1", &cluster.shards[1]),
+    )
+}

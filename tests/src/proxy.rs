@@ -1,0 +1,210 @@
+//! The proxy under test: the built binary, with its own files and ports.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mysql_async::{Conn, Opts, OptsBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::launch::{bound, free_port, launch};
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    process: Child,
+    port: u16,
+    admin: u16,
+    folder: TempDir,
+}
+
+/// Asks until there is an answer. The only place that waits for something a server does by itself.
+///
+/// # Panics
+/// When there is none in time.
+pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The built binary, beside this test's own.
+fn binary() -> PathBuf {
+    let exe = std::env::current_exe().expect("a running program has a path");
+    let folder = exe.parent().and_then(|deps| deps.parent()).expect("tests run in target/*/deps");
+    folder.join("shardway")
+}
+
+impl Proxy {
+    /// Starts the proxy with these rules and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(rules: &str) -> Proxy {
+        Proxy::start_with(rules, "").await
+    }
+
+    /// The same, with more lines for `shardway.toml`.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start_with(rules: &str, more: &str) -> Proxy {
+        let folder = tempfile::Builder::new().prefix("shardway-").tempdir().expect("a folder");
+        let (port, admin) = (free_port(), free_port());
+        let config = format!(
+            "rules = \"rules.toml\"\nworkers = 2\n[listen]\nmysql = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:{admin}\"\n\
+             console = \"off\"\n[[users]]\nname = \"app\"\npassword = \"app\"\n[[users]]\nname = \"empty\"\npassword = \"\"\n\
+             [[users]]\nname = \"report\"\npassword = \"report\"\nrole = \"read_only\"\n{more}\n"
+        );
+        fs::write(folder.path().join("shardway.toml"), config).expect("the folder is writable");
+        fs::write(folder.path().join("rules.toml"), rules).expect("the folder is writable");
+        let process = run(&folder);
+        let proxy = Proxy { process, port, admin, folder };
+        proxy.ready().await;
+        proxy
+    }
+
+    async fn ready(&self) {
+        until("the proxy is ready", Duration::from_secs(30), async || self.get("/readyz").ok()).await;
+    }
+
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The configuration file, for the command line.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("shardway.toml")
+    }
+
+    /// Runs a command of the binary against this proxy.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> std::process::Output {
+        let (command, rest) = arguments.split_first().expect("a command");
+        let mut cli = Command::new(binary());
+        cli.arg(command);
+        if *command == "rules" {
+            cli.arg(rest[0]).arg("--config").arg(self.config()).args(&rest[1..]);
+        } else {
+            cli.arg("--config").arg(self.config()).args(rest);
+        }
+        cli.output().expect("the binary runs")
+    }
+
+    #[must_use]
+    pub fn options(&self, user: &str, password: &str, database: &str) -> Opts {
+        OptsBuilder::default()
+            .ip_or_hostname("127.0.0.1")
+            .tcp_port(self.port)
+            .user(Some(user))
+            .pass(Some(password))
+            .db_name((!database.is_empty()).then_some(database))
+            .prefer_socket(false)
+            .into()
+    }
+
+    /// A connection as `app`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn connect(&self, database: &str) -> Conn {
+        Conn::new(self.options("app", "app", database)).await.expect("the proxy accepts connections")
+    }
+
+    /// An answer of the admin interface; its error's text if it is none.
+    ///
+    /// # Errors
+    /// What it said, or that nobody did.
+    pub fn get(&self, path: &str) -> Result<String, String> {
+        let mut answer = ureq::get(format!("http://127.0.0.1:{}{path}", self.admin)).call().map_err(|error| error.to_string())?;
+        answer.body_mut().read_to_string().map_err(|error| error.to_string())
+    }
+
+    /// # Panics
+    /// When the admin interface does not answer.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let text = self.get("/api/status").expect("the admin interface answers");
+        serde_json::from_str(&text).expect("the status is JSON")
+    }
+
+    /// Replaces the rule file, as an editor does.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn save_rules(&self, text: &str) {
+        let file = self.folder.path().join("rules.toml");
+        let beside = file.with_extension("swp");
+        fs::write(&beside, text).expect("the folder is writable");
+        fs::rename(&beside, &file).expect("the folder is writable");
+    }
+
+    /// Waits until the last saved rules are in force, or were refused: then the reason is returned.
+    pub async fn settled(&self, version: u64) -> Option<String> {
+        until("the rules settle", Duration::from_secs(20), async || {
+            let rules = self.status()["rules"].clone();
+            let (desired, in_force) = (rules["desired_version"].as_u64()?, rules["in_force_version"].as_u64()?);
+            match rules["last_error"].as_str() {
+                Some(error) if desired >= version => Some(Some(error.to_owned())),
+                None if in_force >= version => Some(None),
+                _ => None,
+            }
+        })
+        .await
+    }
+
+    /// What the proxy has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ends the proxy at once and starts it again on the same files.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn kill9_and_restart(&mut self) {
+        self.kill();
+        self.process = run(&self.folder);
+        self.ready().await;
+    }
+
+    fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn run(folder: &TempDir) -> Child {
+    let mut command = bound(binary().to_str().expect("the path is text"));
+    command.arg("serve").arg("--config").arg(folder.path().join("shardway.toml"));
+    let log = File::options().create(true).append(true).open(folder.path().join("log")).expect("the folder is writable");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    launch(command).expect("the binary is built: `cargo build` does that")
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of the proxy\n{}", self.log());
+        }
+    }
+}
