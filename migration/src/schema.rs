@@ -8,7 +8,11 @@ use shardway_routing::schema::{Column, ColumnKind, Generation, Sign, TableSchema
 ///
 /// # Errors
 /// Whatever the server reports.
-pub async fn read(connection: &mut Conn, database: &str, table: &str) -> Result<Option<TableSchema>, mysql_async::Error> {
+pub async fn read(
+    connection: &mut Conn,
+    database: &str,
+    table: &str,
+) -> Result<Option<TableSchema>, mysql_async::Error> {
     let name = || Params::from((database, table));
     let columns: Vec<Row> = connection
         .exec(
@@ -30,7 +34,8 @@ pub async fn read(connection: &mut Conn, database: &str, table: &str) -> Result<
             name(),
         )
         .await?;
-    let mut schema = TableSchema { columns: columns.into_iter().map(column).collect(), ..TableSchema::default() };
+    let mut schema =
+        TableSchema { columns: columns.into_iter().map(column).collect(), ..TableSchema::default() };
     for (index, column) in keys {
         if index == "PRIMARY" {
             schema.primary.push(column);
@@ -84,8 +89,8 @@ fn kind(data_type: &str, sign: Sign, charset: Option<String>, collation: Option<
         "enum" => ColumnKind::Enum,
         "set" => ColumnKind::Set,
         "json" => ColumnKind::Json,
-        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-        | "geometrycollection" | "geomcollection" => ColumnKind::Geometry,
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" | "geomcollection" => ColumnKind::Geometry,
         other => ColumnKind::Other(other.to_owned()),
     }
 }

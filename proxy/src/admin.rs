@@ -52,10 +52,15 @@ async fn authorize(State(control): Shared, request: Request, next: Next) -> Resp
     let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let expected = token.reveal();
-    let differs = shown.bytes().zip(expected.bytes()).fold(shown.len() ^ expected.len(), |differs, (a, b)| {
-        differs | usize::from(a ^ b)
-    });
-    if differs == 0 { next.run(request).await } else { failed(StatusCode::UNAUTHORIZED, "show the token of [admin] as a bearer token") }
+    let differs = shown
+        .bytes()
+        .zip(expected.bytes())
+        .fold(shown.len() ^ expected.len(), |differs, (a, b)| differs | usize::from(a ^ b));
+    if differs == 0 {
+        next.run(request).await
+    } else {
+        failed(StatusCode::UNAUTHORIZED, "show the token of [admin] as a bearer token")
+    }
 }
 
 fn failed(status: StatusCode, error: &str) -> Response {
@@ -85,20 +90,29 @@ async fn history(State(control): Shared) -> Response {
 async fn rules(State(control): Shared, Path(version): Path<u64>) -> Response {
     match control.store.history().into_iter().find(|known| known.version == version) {
         Some(known) => Json(known).into_response(),
-        None => failed(StatusCode::NOT_FOUND, "no such version; `shardway rules history` lists those that are kept"),
+        None => failed(
+            StatusCode::NOT_FOUND,
+            "no such version; `shardway rules history` lists those that are kept",
+        ),
     }
 }
 
 /// Writes an older version over the rule file, which brings it into force.
 async fn revert(State(control): Shared, Path(version): Path<u64>) -> Response {
     let Some(known) = control.store.history().into_iter().find(|known| known.version == version) else {
-        return failed(StatusCode::NOT_FOUND, "no such version; `shardway rules history` lists those that are kept");
+        return failed(
+            StatusCode::NOT_FOUND,
+            "no such version; `shardway rules history` lists those that are kept",
+        );
     };
     let file = &control.shared.config.rules;
     let beside = file.with_extension("toml.new");
     let written = std::fs::write(&beside, &known.text).and_then(|()| std::fs::rename(&beside, file));
     if let Err(error) = written {
-        return failed(StatusCode::INTERNAL_SERVER_ERROR, &format!("{} cannot be written: {error}", file.display()));
+        return failed(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &format!("{} cannot be written: {error}", file.display()),
+        );
     }
     reload(State(control)).await
 }

@@ -5,16 +5,12 @@
 //! - Relative paths are relative to the file. Secrets may come from the environment or from files, and are never
 //!   printed.
 
-
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-
-
 
 use shardway_routing::document::{Document, Problem, Section};
 
@@ -342,10 +338,10 @@ fn listen(section: Option<Section<'_>>) -> Listen {
     let mut listen =
         Listen { mysql: default(MYSQL), admin: Some(default(ADMIN)), console: Some(default(CONSOLE)) };
     let Some(mut section) = section else { return listen };
-    if let Some(found) = section.string("mysql") {
-        if let Some(address) = address(&section, "mysql", &found.value, &found.at) {
-            listen.mysql = address;
-        }
+    if let Some(found) = section.string("mysql")
+        && let Some(address) = address(&section, "mysql", &found.value, &found.at)
+    {
+        listen.mysql = address;
     }
     for key in ["admin", "console"] {
         let Some(found) = section.string(key) else { continue };

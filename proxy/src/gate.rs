@@ -89,7 +89,10 @@ impl Gates {
     /// Gates that let at most `queue_limit` sessions wait.
     #[must_use]
     pub fn new(queue_limit: usize) -> Gates {
-        Gates { gates: DashMap::new(), queue: Arc::new(Queue { waiting: AtomicUsize::new(0), limit: queue_limit }) }
+        Gates {
+            gates: DashMap::new(),
+            queue: Arc::new(Queue { waiting: AtomicUsize::new(0), limit: queue_limit }),
+        }
     }
 
     /// The gate of that name, made when it is first asked for.
@@ -130,13 +133,19 @@ impl Gates {
         }
         for gate in &held.gates {
             if tokio::time::timeout_at(started + limit, gate.emptied()).await.is_err() {
-                return Err(NotHeld::TimedOut { active: held.active(), waited_ms: started.elapsed().as_millis() });
+                return Err(NotHeld::TimedOut {
+                    active: held.active(),
+                    waited_ms: started.elapsed().as_millis(),
+                });
             }
         }
         // A transaction inside a gate that emptied late may have passed one that emptied early, so close all at once.
         while let Some(busy) = held.gates.iter().find(|gate| !gate.close()) {
             if tokio::time::timeout_at(started + limit, busy.emptied()).await.is_err() {
-                return Err(NotHeld::TimedOut { active: held.active(), waited_ms: started.elapsed().as_millis() });
+                return Err(NotHeld::TimedOut {
+                    active: held.active(),
+                    waited_ms: started.elapsed().as_millis(),
+                });
             }
         }
         Ok(held)

@@ -52,7 +52,12 @@ pub fn render(shared: &Shared) -> String {
     let counted = |of: &AtomicU64| ConstCounter::new(of.load(Ordering::Relaxed));
     registry.register("statements", "Statements received", counted(&metrics.statements));
     registry.register("failed", "Statements answered with an error", counted(&metrics.failed));
-    registry.register_with_unit("relayed", "Answer bytes passed on unparsed", Unit::Bytes, counted(&metrics.relayed_bytes));
+    registry.register_with_unit(
+        "relayed",
+        "Answer bytes passed on unparsed",
+        Unit::Bytes,
+        counted(&metrics.relayed_bytes),
+    );
     registry.register("scattered", "Statements sent to several shards", counted(&metrics.scattered));
     for (side, of) in [("source", &metrics.source), ("target", &metrics.target)] {
         let labelled = registry.sub_registry_with_label(("side".into(), side.into()));
@@ -64,13 +69,25 @@ pub fn render(shared: &Shared) -> String {
     }
     let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
     registry.register("sessions", "Connected clients", gauge(shared.sessions.len()));
-    registry.register("held_statements", "Statements waiting for a rule change", gauge(shared.gates.waiting()));
+    registry.register(
+        "held_statements",
+        "Statements waiting for a rule change",
+        gauge(shared.gates.waiting()),
+    );
     let topology = &shared.snapshot().topology;
-    registry.register("rules_version", "The rules in force", ConstGauge::new(i64::try_from(topology.version).unwrap_or(0)));
+    registry.register(
+        "rules_version",
+        "The rules in force",
+        ConstGauge::new(i64::try_from(topology.version).unwrap_or(0)),
+    );
     for backend in &topology.backends {
         let health = shared.health(&backend.name);
         let labelled = registry.sub_registry_with_label(("backend".into(), backend.name.clone().into()));
-        labelled.register("backend_up", "Whether the backend answers", ConstGauge::new(i64::from(health.down().is_none())));
+        labelled.register(
+            "backend_up",
+            "Whether the backend answers",
+            ConstGauge::new(i64::from(health.down().is_none())),
+        );
         let open = i64::try_from(health.open_connections()).unwrap_or(i64::MAX);
         labelled.register("backend_connections", "Open connections", ConstGauge::new(open));
     }

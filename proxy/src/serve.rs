@@ -28,7 +28,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub fn run(config: Config) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let shared = Arc::new(Shared::new(Arc::clone(&config)));
-    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+    let runtime =
+        Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
     runtime.block_on(async {
         let control = control::start(Arc::clone(&shared)).await?;
         let workers = start_workers(&shared)?;

@@ -57,7 +57,13 @@ impl SessionInfo {
             since: Instant::now(),
             running: Vec::new(),
         };
-        SessionInfo { id, peer, killed: Notify::new(), is_killed: AtomicBool::new(false), state: Mutex::new(state) }
+        SessionInfo {
+            id,
+            peer,
+            killed: Notify::new(),
+            is_killed: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
     }
 
     pub fn logged_in(&self, user: &str) {

@@ -31,14 +31,20 @@ pub struct Snapshot {
 impl Snapshot {
     #[must_use]
     pub fn new(topology: Topology, gates: &Gates) -> Snapshot {
-        let database = |id: shardway_routing::topology::DatabaseId| topology.databases[usize::from(id.0)].name.clone();
+        let database =
+            |id: shardway_routing::topology::DatabaseId| topology.databases[usize::from(id.0)].name.clone();
         let table_gates = topology
             .tables
             .iter()
-            .map(|table| gates.gate(&GateName::Table(database(table.database), table.name.to_ascii_lowercase())))
+            .map(|table| {
+                gates.gate(&GateName::Table(database(table.database), table.name.to_ascii_lowercase()))
+            })
             .collect();
-        let database_gates =
-            topology.databases.iter().map(|database| gates.gate(&GateName::Database(database.name.clone()))).collect();
+        let database_gates = topology
+            .databases
+            .iter()
+            .map(|database| gates.gate(&GateName::Database(database.name.clone())))
+            .collect();
         Snapshot { topology, table_gates, database_gates }
     }
 

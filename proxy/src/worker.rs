@@ -65,14 +65,17 @@ impl Worker {
 impl View {
     /// Keeps the pools of servers that stay.
     fn new(snapshot: Arc<Snapshot>, before: &[Rc<Pool>], shared: &Shared) -> View {
-        let per_worker = |backend: &Backend| (backend.pool_max as usize).div_ceil(shared.config.workers).max(1);
+        let per_worker =
+            |backend: &Backend| (backend.pool_max as usize).div_ceil(shared.config.workers).max(1);
         let pools = snapshot
             .topology
             .backends
             .iter()
             .map(|backend| {
                 let kept = before.iter().find(|pool| {
-                    pool.name == backend.name && pool.server == backend.primary && pool.max == per_worker(backend)
+                    pool.name == backend.name
+                        && pool.server == backend.primary
+                        && pool.max == per_worker(backend)
                 });
                 kept.map_or_else(
                     || {
@@ -111,7 +114,8 @@ impl View {
         lexed.shape.push(0xFF);
         lexed.shape.push(quoting_tag(quoting));
         lexed.shape.extend_from_slice(database.unwrap_or_default().as_bytes());
-        let plan = self.cached(sql, lexed, Context { topology: &self.snapshot.topology, database, quoting, server });
+        let plan =
+            self.cached(sql, lexed, Context { topology: &self.snapshot.topology, database, quoting, server });
         lexed.shape.truncate(shape);
         plan
     }

@@ -116,7 +116,9 @@ impl Kept {
     pub fn place_of(&self, parameter: u16) -> Option<u16> {
         match self {
             Kept::All(count) => (parameter < *count).then_some(parameter),
-            Kept::Some(kept) => kept.binary_search(&parameter).ok().and_then(|place| u16::try_from(place).ok()),
+            Kept::Some(kept) => {
+                kept.binary_search(&parameter).ok().and_then(|place| u16::try_from(place).ok())
+            }
         }
     }
 

@@ -122,7 +122,9 @@ mod tests {
         let bounds = [10, 20].map(KeyValue::Integer).into();
         let function = ShardFunction::Range { bounds };
         assert_eq!([-1, 9, 10, 19, 20, 99].map(|key| shard(&function, key)), [0, 0, 1, 1, 2, 2]);
-        let between = |low, high| function.shards_between(Some(&KeyValue::Integer(low)), Some(&KeyValue::Integer(high)));
+        let between = |low, high| {
+            function.shards_between(Some(&KeyValue::Integer(low)), Some(&KeyValue::Integer(high)))
+        };
         assert_eq!(between(5, 10), [ShardId(0), ShardId(1)]);
         assert_eq!(between(10, 5), []);
         assert_eq!(function.shards_between(Some(&KeyValue::Integer(15)), None), [ShardId(1), ShardId(2)]);
@@ -144,7 +146,8 @@ mod tests {
         for function in [ShardFunction::Mod { shards: 7 }, ShardFunction::hash(5)] {
             for low in -20..20_i128 {
                 for high in low..low + 90 {
-                    let named = function.shards_between(Some(&KeyValue::Integer(low)), Some(&KeyValue::Integer(high)));
+                    let named = function
+                        .shards_between(Some(&KeyValue::Integer(low)), Some(&KeyValue::Integer(high)));
                     let there = (low..=high).all(|key| named.contains(&ShardId(shard(&function, key))));
                     assert!(there, "{low}..={high}");
                 }

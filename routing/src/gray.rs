@@ -7,12 +7,13 @@ use crate::topology::{Move, Side};
 pub const BUCKETS: u16 = 10_000;
 
 /// Another seed than the shards' hash has. Changing it would flip users between sides.
-const BUCKET_SEED: u64 = 0x67_7261_79;
+const BUCKET_SEED: u64 = 0x6772_6179;
 
 /// The stable bucket of a key, independent of its shard.
 #[must_use]
 pub fn bucket(key: &KeyValue) -> u16 {
-    u16::try_from(crate::function::hash(key, BUCKET_SEED) % u64::from(BUCKETS)).expect("buckets fit in 16 bits")
+    u16::try_from(crate::function::hash(key, BUCKET_SEED) % u64::from(BUCKETS))
+        .expect("buckets fit in 16 bits")
 }
 
 /// The side that serves a plain read of this key when nothing forces the authority. `never` is stronger than `always`,

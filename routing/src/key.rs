@@ -81,7 +81,9 @@ impl KeyType {
         match (self, literal) {
             (_, Literal::Null) => Exactness::Nothing,
             (_, Literal::Opaque) => Exactness::Unknown,
-            (KeyType::Integer | KeyType::Assumed, Literal::Integer(value)) => Exactness::Value(KeyValue::Integer(value)),
+            (KeyType::Integer | KeyType::Assumed, Literal::Integer(value)) => {
+                Exactness::Value(KeyValue::Integer(value))
+            }
             (KeyType::Integer | KeyType::Assumed, Literal::Number(text)) => whole(text),
             (KeyType::Integer, Literal::String(text)) => integer_string(text),
             (KeyType::Assumed, Literal::String(text)) => match integer_string(text) {
@@ -89,7 +91,9 @@ impl KeyType {
                 _ => Exactness::Value(KeyValue::Text(text.to_vec())),
             },
             // A string column is compared with a number as numbers: '7', '07' and '7.0' are all equal to 7.
-            (KeyType::Binary | KeyType::Text(_), Literal::Integer(_) | Literal::Number(_)) => Exactness::Unknown,
+            (KeyType::Binary | KeyType::Text(_), Literal::Integer(_) | Literal::Number(_)) => {
+                Exactness::Unknown
+            }
             (KeyType::Binary, Literal::String(text)) => Exactness::Value(KeyValue::Text(text.to_vec())),
             (KeyType::Text(folding), Literal::String(text)) => folding.fold(text),
         }
@@ -122,7 +126,10 @@ impl KeyType {
             ColumnKind::Binary => Ok(KeyType::Binary),
             ColumnKind::Text { collation, .. } => {
                 Folding::of(collation).map(KeyType::Text).ok_or_else(|| {
-                    format!("`{}` has the collation {collation}, whose equality the proxy does not know", column.name)
+                    format!(
+                        "`{}` has the collation {collation}, whose equality the proxy does not know",
+                        column.name
+                    )
                 })
             }
             other => Err(format!("`{}` is of a type that cannot be a shard key: {other:?}", column.name)),
@@ -140,8 +147,11 @@ impl Folding {
         } else {
             return None;
         };
-        let padding =
-            if collation.contains("_0900_") || collation.contains("nopad") { Padding::None } else { Padding::Space };
+        let padding = if collation.contains("_0900_") || collation.contains("nopad") {
+            Padding::None
+        } else {
+            Padding::Space
+        };
         known.then_some(Folding { case, padding })
     }
 

@@ -44,7 +44,10 @@ pub struct UniqueKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnKind {
     /// `TINYINT` to `BIGINT`; `bits` is 8, 16, 24, 32 or 64.
-    Integer { bits: u8, sign: Sign },
+    Integer {
+        bits: u8,
+        sign: Sign,
+    },
     Decimal,
     Float,
     Double,
@@ -55,7 +58,10 @@ pub enum ColumnKind {
     DateTime,
     Timestamp,
     /// `CHAR`, `VARCHAR`, `TEXT` of any size.
-    Text { charset: String, collation: String },
+    Text {
+        charset: String,
+        collation: String,
+    },
     /// `BINARY`, `VARBINARY`, `BLOB` of any size.
     Binary,
     Enum,

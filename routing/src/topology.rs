@@ -80,7 +80,14 @@ pub struct Server {
 impl std::fmt::Debug for Server {
     /// Without the password: topologies end up in logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "mysql://{}@{}:{}/{}", self.user, self.host, self.port, self.database.as_deref().unwrap_or(""))
+        write!(
+            f,
+            "mysql://{}@{}:{}/{}",
+            self.user,
+            self.host,
+            self.port,
+            self.database.as_deref().unwrap_or("")
+        )
     }
 }
 

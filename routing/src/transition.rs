@@ -116,7 +116,14 @@ struct Changes<'a> {
 }
 
 impl Changes<'_> {
-    fn add(&mut self, rule: &str, from: impl Into<String>, to: impl Into<String>, effect: Effect, share: u16) {
+    fn add(
+        &mut self,
+        rule: &str,
+        from: impl Into<String>,
+        to: impl Into<String>,
+        effect: Effect,
+        share: u16,
+    ) {
         self.changes.push(Change { rule: rule.to_owned(), from: from.into(), to: to.into(), effect, share });
     }
 
@@ -140,21 +147,45 @@ impl Changes<'_> {
                 } else {
                     Effect::Instant
                 };
-                self.add(&format!("{rule}.primary"), format!("{:?}", old.primary), format!("{:?}", new.primary), effect, ALL);
+                self.add(
+                    &format!("{rule}.primary"),
+                    format!("{:?}", old.primary),
+                    format!("{:?}", new.primary),
+                    effect,
+                    ALL,
+                );
             } else if old.primary != new.primary {
                 self.add(&format!("{rule}.primary"), "user or password", "another", Effect::Instant, 0);
             }
             if old.pool_max != new.pool_max {
-                self.add(&format!("{rule}.pool.max"), old.pool_max.to_string(), new.pool_max.to_string(), Effect::Instant, 0);
+                self.add(
+                    &format!("{rule}.pool.max"),
+                    old.pool_max.to_string(),
+                    new.pool_max.to_string(),
+                    Effect::Instant,
+                    0,
+                );
             }
             if old.replicas != new.replicas {
-                self.add(&format!("{rule}.replicas"), old.replicas.len().to_string(), new.replicas.len().to_string(), Effect::Instant, 0);
+                self.add(
+                    &format!("{rule}.replicas"),
+                    old.replicas.len().to_string(),
+                    new.replicas.len().to_string(),
+                    Effect::Instant,
+                    0,
+                );
             }
         }
         for old in &self.old.backends {
             if self.new.backends.iter().all(|new| new.name != old.name) {
                 // Rows it still owns are refused where their tables are compared.
-                self.add(&format!("backends.{}", old.name), format!("{:?}", old.primary), "", Effect::Instant, 0);
+                self.add(
+                    &format!("backends.{}", old.name),
+                    format!("{:?}", old.primary),
+                    "",
+                    Effect::Instant,
+                    0,
+                );
             }
         }
     }
@@ -165,13 +196,23 @@ impl Changes<'_> {
         }
         let name = |topology: &Topology, database: &Database| topology.backend(database.default).name.clone();
         let find = |topology: &Topology, wanted: &str| {
-            topology.databases.iter().find(|database| database.name == wanted).map(|database| name(topology, database))
+            topology
+                .databases
+                .iter()
+                .find(|database| database.name == wanted)
+                .map(|database| name(topology, database))
         };
         for old in &self.old.databases {
             let (from, to) = (name(self.old, old), find(self.new, &old.name));
             if to.as_ref() != Some(&from) {
                 let refused = Effect::Refused(refusal::DATABASE_MOVED.because(old.name.clone()));
-                self.add(&format!("databases.{}.default", old.name), from, to.unwrap_or_default(), refused, ALL);
+                self.add(
+                    &format!("databases.{}.default", old.name),
+                    from,
+                    to.unwrap_or_default(),
+                    refused,
+                    ALL,
+                );
             }
         }
         for new in &self.new.databases {
@@ -206,13 +247,21 @@ impl Changes<'_> {
                     continue;
                 }
                 let refused = Effect::Refused(refusal::ROWS_HIDDEN.because(new.name.clone()));
-                self.add(&format!("tables.{}", new.name), was.unwrap_or_default(), is.unwrap_or_default(), refused, ALL);
+                self.add(
+                    &format!("tables.{}", new.name),
+                    was.unwrap_or_default(),
+                    is.unwrap_or_default(),
+                    refused,
+                    ALL,
+                );
             } else if moved != moves(self.new, new) || before.is_none() {
                 let holds = vec![
                     Hold::Table { database: database.clone(), table: new.name.to_lowercase() },
                     Hold::Unnamed { database: database.clone() },
                 ];
-                let text = |of: Option<String>| of.map_or_else(|| "not moving".to_owned(), |name| format!("in move {name}"));
+                let text = |of: Option<String>| {
+                    of.map_or_else(|| "not moving".to_owned(), |name| format!("in move {name}"))
+                };
                 let to = text(moves(self.new, new));
                 self.add(&format!("tables.{}", new.name), text(moved), to, Effect::Barrier(holds), ALL);
             } else if !self.same_ends(before, id) {
@@ -230,7 +279,8 @@ impl Changes<'_> {
             if self.new.table(new, &old.name).is_some() {
                 continue;
             }
-            let default = format!("{}.{}", self.new.backend(self.new.database_of(new).default).name, old.name);
+            let default =
+                format!("{}.{}", self.new.backend(self.new.database_of(new).default).name, old.name);
             let was = authority(self.old, old);
             let effect = if was.as_ref() == Some(&default) {
                 Effect::Barrier(vec![
@@ -279,11 +329,18 @@ impl Changes<'_> {
             Effect::Barrier(holds(self.new, new))
         };
         let (from, to) = (format!("{:?}", old.double_write), format!("{:?}", new.double_write));
-        self.add(&format!("moves.{}.double_write", new.name), from.to_lowercase(), to.to_lowercase(), effect, ALL);
+        self.add(
+            &format!("moves.{}.double_write", new.name),
+            from.to_lowercase(),
+            to.to_lowercase(),
+            effect,
+            ALL,
+        );
     }
 
     fn reads(&mut self, old: &Move, new: &Move) {
-        let (lists, share) = (old.always != new.always || old.never != new.never, old.reads.abs_diff(new.reads));
+        let (lists, share) =
+            (old.always != new.always || old.never != new.never, old.reads.abs_diff(new.reads));
         if !lists && share == 0 {
             return;
         }
@@ -332,13 +389,16 @@ fn authority(topology: &Topology, table: &Table) -> Option<String> {
 
 fn described(topology: &Topology, placement: &Placement) -> String {
     let nodes = |placement: &Placement| {
-        let node = |node: &crate::topology::Node| format!("{}.{}", topology.backend(node.backend).name, node.table);
+        let node =
+            |node: &crate::topology::Node| format!("{}.{}", topology.backend(node.backend).name, node.table);
         placement.nodes().iter().map(node).collect::<Vec<_>>().join(", ")
     };
     match placement {
         Placement::Single(_) => nodes(placement),
         Placement::Broadcast(_) => format!("copies on {}", nodes(placement)),
-        Placement::Sharded(layout) => format!("{:?} of {} over {}", layout.function, layout.key, nodes(placement)),
+        Placement::Sharded(layout) => {
+            format!("{:?} of {} over {}", layout.function, layout.key, nodes(placement))
+        }
     }
 }
 
@@ -346,7 +406,9 @@ fn owns_rows(topology: &Topology, backend: &str) -> bool {
     let is = |id: crate::topology::BackendId| topology.backend(id).name == backend;
     let defaults = topology.databases.iter().any(|database| is(database.default));
     let tables = topology.tables.iter().any(|table| {
-        [Side::Source, Side::Target].iter().any(|side| table.placement(*side).nodes().iter().any(|node| is(node.backend)))
+        [Side::Source, Side::Target]
+            .iter()
+            .any(|side| table.placement(*side).nodes().iter().any(|node| is(node.backend)))
     });
     defaults || tables || topology.other_databases.is_some_and(is)
 }

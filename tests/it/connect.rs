@@ -9,7 +9,7 @@ async fn the_right_password_opens_a_session_and_a_wrong_one_does_not() {
     let shop = Shop::open().await;
     let proxy = &shop.proxy;
     let mut connection = Conn::new(proxy.options("app", "app", &shop.name)).await.unwrap();
-    assert_eq!(rows(&mut connection, "SELECT DATABASE()").await.unwrap(), [shop.name.clone()]);
+    assert_eq!(rows(&mut connection, "SELECT DATABASE()").await.unwrap(), [shop.name.as_str()]);
     Conn::new(proxy.options("empty", "", &shop.name)).await.unwrap();
     for (user, password) in [("app", "wrong"), ("app", ""), ("nobody", "app"), ("empty", "x")] {
         let error = Conn::new(proxy.options(user, password, &shop.name)).await.unwrap_err();
@@ -62,7 +62,7 @@ async fn use_changes_the_database_and_an_unknown_one_is_refused() {
     connection.query_drop("SELECT * FROM users").await.unwrap();
     let error = connection.query_drop("USE nowhere").await.unwrap_err();
     assert_eq!(server_error(&error).0, 1049);
-    assert_eq!(rows(&mut connection, "SELECT DATABASE()").await.unwrap(), [shop.name.clone()]);
+    assert_eq!(rows(&mut connection, "SELECT DATABASE()").await.unwrap(), [shop.name.as_str()]);
 }
 
 #[tokio::test]

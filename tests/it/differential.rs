@@ -24,7 +24,11 @@ async fn seen<P: mysql_async::prelude::Protocol>(
         Err(mysql_async::Error::Server(error)) => return Ok(Answer::Error(error.code)),
         Err(other) => return Err(other),
     };
-    let columns = result.columns_ref().iter().map(|column| format!("{} {:?}", column.name_str(), column.column_type())).collect();
+    let columns = result
+        .columns_ref()
+        .iter()
+        .map(|column| format!("{} {:?}", column.name_str(), column.column_type()))
+        .collect();
     let rows: Vec<Row> = match result.collect().await {
         Ok(rows) => rows,
         Err(mysql_async::Error::Server(error)) => return Ok(Answer::Error(error.code)),
@@ -58,7 +62,10 @@ async fn the_proxy_answers_as_one_server_would() {
     let shop = Shop::open().await;
     let plain = format!("{}_plain", shop.name);
     let mut alone = shop.cluster.legacy.connect("").await;
-    format!("CREATE DATABASE {plain} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci").ignore(&mut alone).await.unwrap();
+    format!("CREATE DATABASE {plain} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+        .ignore(&mut alone)
+        .await
+        .unwrap();
     alone.query_drop(format!("USE {plain}")).await.unwrap();
     for (name, columns) in tables() {
         alone.query_drop(format!("CREATE TABLE {name} ({columns})")).await.unwrap();
@@ -73,7 +80,8 @@ async fn the_proxy_answers_as_one_server_would() {
             let (expected, found) = (as_text(&mut alone, sql).await, as_text(&mut proxied, sql).await);
             assert_eq!(found, expected, "{}: {sql}", path.display());
             if sql.to_lowercase().starts_with("select") {
-                let (expected, found) = (as_prepared(&mut alone, sql).await, as_prepared(&mut proxied, sql).await);
+                let (expected, found) =
+                    (as_prepared(&mut alone, sql).await, as_prepared(&mut proxied, sql).await);
                 assert_eq!(found, expected, "{} prepared: {sql}", path.display());
             }
             compared += 1;

@@ -20,7 +20,12 @@ fn the_list_of_errors_is_the_registry() {
     );
     for kind in refusal::ALL {
         let retry = if kind.retry == Retry::Later { "later" } else { "no" };
-        writeln!(text, "| {} | {} | {} | {} | {} | {retry} |", kind.id, kind.errno, kind.sql_state, kind.title, kind.remedy).unwrap();
+        writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {retry} |",
+            kind.id, kind.errno, kind.sql_state, kind.title, kind.remedy
+        )
+        .unwrap();
     }
     let file = root().join("docs/errors.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -51,7 +56,8 @@ fn the_commands_of_the_readme_exist() {
     let binary = exe.parent().unwrap().parent().unwrap().join("shardway");
     let mut tried = 0;
     for line in readme.lines().filter_map(|line| line.strip_prefix("shardway ")) {
-        let words: Vec<&str> = line.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase())).collect();
+        let words: Vec<&str> =
+            line.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase())).collect();
         let known = std::process::Command::new(&binary).args(&words).arg("--help").output().unwrap();
         assert!(known.status.success(), "{line}");
         tried += 1;

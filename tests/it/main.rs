@@ -1,5 +1,7 @@
 //! End-to-end tests, one file for each subject.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and helpers of tests are tests")]
+
 mod connect;
 mod differential;
 mod documents;

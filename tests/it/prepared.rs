@@ -7,10 +7,18 @@ use shardway_tests::{Shop, server_error};
 async fn filled() -> (Shop, mysql_async::Conn) {
     let shop = Shop::open().await;
     let mut connection = shop.connect().await;
-    let insert = connection.prep("INSERT INTO users (id, name, balance, born) VALUES (?, ?, ?, ?)").await.unwrap();
+    let insert =
+        connection.prep("INSERT INTO users (id, name, balance, born) VALUES (?, ?, ?, ?)").await.unwrap();
     for id in 1..=10_i64 {
-        let born = if id % 2 == 0 { Value::NULL } else { Value::Date(2000, 1, u8::try_from(id).unwrap(), 0, 0, 0, 0) };
-        connection.exec_drop(&insert, (id, format!("user {id}"), f64::from(20 - i32::try_from(id).unwrap()), born)).await.unwrap();
+        let born = if id % 2 == 0 {
+            Value::NULL
+        } else {
+            Value::Date(2000, 1, u8::try_from(id).unwrap(), 0, 0, 0, 0)
+        };
+        connection
+            .exec_drop(&insert, (id, format!("user {id}"), f64::from(20 - i32::try_from(id).unwrap()), born))
+            .await
+            .unwrap();
     }
     (shop, connection)
 }
@@ -25,7 +33,11 @@ async fn one_statement_runs_on_the_shard_of_each_executions_values() {
         let row: (String, Value) = connection.exec_first(&select, (id,)).await.unwrap().unwrap();
         assert_eq!(row.0, format!("user {id}"));
         assert_eq!(row.1 == Value::NULL, id % 2 == 0);
-        let text: (String,) = connection.exec_first("SELECT name FROM users WHERE id = :id", params! { "id" => id.to_string() }).await.unwrap().unwrap();
+        let text: (String,) = connection
+            .exec_first("SELECT name FROM users WHERE id = :id", params! { "id" => id.to_string() })
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(text.0, format!("user {id}"));
     }
 }
@@ -57,7 +69,8 @@ async fn rows_of_one_insert_go_to_several_shards() {
 async fn a_statement_is_planned_anew_when_the_rules_change() {
     let (shop, mut connection) = filled().await;
     let select = connection.prep("SELECT name FROM users WHERE id = ?").await.unwrap();
-    shop.proxy.save_rules(&format!("{}# changed\n[transactions]\nacross_shards = \"refuse\"\n", shop.rules()));
+    shop.proxy
+        .save_rules(&format!("{}# changed\n[transactions]\nacross_shards = \"refuse\"\n", shop.rules()));
     assert_eq!(shop.proxy.settled(2).await, None);
     let name: Option<String> = connection.exec_first(&select, (3,)).await.unwrap();
     assert_eq!(name.as_deref(), Some("user 3"));

@@ -6,13 +6,20 @@ use shardway_tests::{Shop, rows, server_error};
 async fn filled() -> (Shop, mysql_async::Conn) {
     let shop = Shop::open().await;
     let mut connection = shop.connect().await;
-    let users: Vec<String> = (1..=12).map(|id| format!("({id}, 'user {id}', {}, {})", id % 3 + 1, 100 - id)).collect();
+    let users: Vec<String> =
+        (1..=12).map(|id| format!("({id}, 'user {id}', {}, {})", id % 3 + 1, 100 - id)).collect();
     let insert = format!("INSERT INTO users (id, name, region_id, balance) VALUES {}", users.join(", "));
     connection.query_drop(insert).await.unwrap();
     assert_eq!(connection.affected_rows(), 12);
     let orders: Vec<String> = (1..=24).map(|id| format!("({id}, {}, {id}.50)", (id - 1) % 12 + 1)).collect();
-    connection.query_drop(format!("INSERT INTO orders (id, user_id, amount) VALUES {}", orders.join(", "))).await.unwrap();
-    connection.query_drop("INSERT INTO regions VALUES (1, 'north'), (2, 'south'), (3, 'west')").await.unwrap();
+    connection
+        .query_drop(format!("INSERT INTO orders (id, user_id, amount) VALUES {}", orders.join(", ")))
+        .await
+        .unwrap();
+    connection
+        .query_drop("INSERT INTO regions VALUES (1, 'north'), (2, 'south'), (3, 'west')")
+        .await
+        .unwrap();
     (shop, connection)
 }
 
@@ -21,7 +28,8 @@ async fn every_row_lies_on_the_shard_of_its_key() {
     let (shop, _connection) = filled().await;
     for number in 0..4 {
         let sql = format!("SELECT id FROM users_{number} ORDER BY id");
-        let expected: Vec<String> = (1..=12).filter(|id| id % 4 == number).map(|id: i32| id.to_string()).collect();
+        let expected: Vec<String> =
+            (1..=12).filter(|id| id % 4 == number).map(|id: i32| id.to_string()).collect();
         assert_eq!(shop.on_shard(usize::try_from(number).unwrap() / 2, &sql).await, expected);
         let sql = format!("SELECT COUNT(*) FROM orders_{number} WHERE user_id % 4 <> {number}");
         assert_eq!(shop.on_shard(usize::try_from(number).unwrap() / 2, &sql).await, ["0"]);
@@ -42,7 +50,10 @@ async fn one_key_is_read_and_written_on_one_shard() {
     connection.query_drop("DELETE FROM users WHERE users.id = 7").await.unwrap();
     assert_eq!(rows(&mut connection, read).await.unwrap(), Vec::<String>::new());
     connection.query_drop("REPLACE INTO users SET id = 7, name = 'again'").await.unwrap();
-    assert_eq!(rows(&mut connection, "SELECT u.name FROM users AS u WHERE u.id IN (7)").await.unwrap(), ["again"]);
+    assert_eq!(
+        rows(&mut connection, "SELECT u.name FROM users AS u WHERE u.id IN (7)").await.unwrap(),
+        ["again"]
+    );
 }
 
 #[tokio::test]
@@ -53,7 +64,9 @@ async fn several_shards_answers_are_concatenated_or_merged() {
     assert_eq!(all, ["1", "2", "5"]);
     let sorted = rows(&mut connection, "SELECT id FROM users ORDER BY balance LIMIT 2, 3").await.unwrap();
     assert_eq!(sorted, ["10", "9", "8"]);
-    let sorted = rows(&mut connection, "SELECT * FROM users WHERE id BETWEEN 3 AND 6 ORDER BY name DESC").await.unwrap();
+    let sorted = rows(&mut connection, "SELECT * FROM users WHERE id BETWEEN 3 AND 6 ORDER BY name DESC")
+        .await
+        .unwrap();
     let ids: Vec<&str> = sorted.iter().map(|row| row.split('|').next().unwrap()).collect();
     assert_eq!(ids, ["6", "5", "4", "3"]);
     let none = rows(&mut connection, "SELECT id FROM users WHERE id > 100 ORDER BY id").await.unwrap();
@@ -93,7 +106,10 @@ async fn what_would_be_wrong_is_refused_with_its_own_code() {
         ("SELECT region_id FROM users GROUP BY region_id", "SHD1221"),
         ("SELECT u.id FROM users u JOIN orders o ON o.id = u.id", "SHD1202"),
         ("SELECT u.id FROM users u JOIN settings s ON s.id = u.id", "SHD1201"),
-        ("SELECT id FROM users WHERE id = 3 AND name = 'a' || id = 4 ORDER BY id LIMIT 1, 1 FOR UPDATE; SELECT 1", "SHD1101"),
+        (
+            "SELECT id FROM users WHERE id = 3 AND name = 'a' || id = 4 ORDER BY id LIMIT 1, 1 FOR UPDATE; SELECT 1",
+            "SHD1101",
+        ),
         ("UPDATE users SET id = 8 WHERE id = 7", "SHD1215"),
         ("UPDATE users SET name = 'x' LIMIT 1", "SHD1210"),
         ("INSERT INTO users (name) VALUES ('x')", "SHD1214"),
@@ -124,7 +140,10 @@ async fn tables_that_no_rule_names_pass_through_untouched() {
     assert_eq!(rows(&mut connection, "SELECT LAST_INSERT_ID()").await.unwrap(), ["1"]);
     let sql = "SELECT name, LAST_INSERT_ID() FROM settings GROUP BY name HAVING COUNT(*) > 0 ORDER BY 1 LOCK IN SHARE MODE";
     assert_eq!(rows(&mut connection, sql).await.unwrap(), ["a|1", "b|1"]);
-    connection.query_drop("CREATE TABLE extra (id INT PRIMARY KEY) /*!50100 PARTITION BY HASH (id) PARTITIONS 2 */").await.unwrap();
+    connection
+        .query_drop("CREATE TABLE extra (id INT PRIMARY KEY) /*!50100 PARTITION BY HASH (id) PARTITIONS 2 */")
+        .await
+        .unwrap();
     connection.query_drop("INSERT IGNORE INTO extra VALUES (1), (1)").await.unwrap();
     assert_eq!(rows(&mut connection, "SHOW WARNINGS").await.unwrap().len(), 1);
     let error = connection.query_drop("SELECT * FROM missing").await.unwrap_err();
@@ -136,7 +155,8 @@ async fn tables_that_no_rule_names_pass_through_untouched() {
 #[tokio::test]
 async fn explain_route_and_hints_show_and_choose_the_shard() {
     let (_shop, mut connection) = filled().await;
-    let plan = rows(&mut connection, "EXPLAIN ROUTE SELECT * FROM users WHERE id = 7").await.unwrap().join("\n");
+    let plan =
+        rows(&mut connection, "EXPLAIN ROUTE SELECT * FROM users WHERE id = 7").await.unwrap().join("\n");
     assert!(plan.contains("Route one of 4 shards by id"), "{plan}");
     let count = rows(&mut connection, "SELECT COUNT(*) FROM users /* shardway: shard=2 */").await.unwrap();
     assert_eq!(count, ["3"]);
@@ -162,6 +182,9 @@ async fn answers_larger_than_a_packet_pass() {
     let sql = "SELECT REPEAT('x', 20000000), id FROM users WHERE id = 7";
     let row: (String, i64) = connection.query_first(sql).await.unwrap().unwrap();
     assert_eq!((row.0.len(), row.1), (20_000_000, 7));
-    connection.query_drop(format!("INSERT INTO settings (name, value) VALUES ('big', '{}')", "y".repeat(60_000))).await.unwrap();
+    connection
+        .query_drop(format!("INSERT INTO settings (name, value) VALUES ('big', '{}')", "y".repeat(60_000)))
+        .await
+        .unwrap();
     assert_eq!(rows(&mut connection, "SELECT LENGTH(value) FROM settings").await.unwrap(), ["60000"]);
 }

@@ -6,7 +6,10 @@ use shardway_tests::{Shop, rows, server_error};
 async fn opened() -> (Shop, mysql_async::Conn) {
     let shop = Shop::open().await;
     let mut connection = shop.connect().await;
-    connection.query_drop("INSERT INTO users (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')").await.unwrap();
+    connection
+        .query_drop("INSERT INTO users (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')")
+        .await
+        .unwrap();
     (shop, connection)
 }
 
@@ -59,11 +62,17 @@ async fn a_failed_statement_leaves_nothing_and_its_transaction_goes_on() {
     connection.query_drop("BEGIN").await.unwrap();
     connection.query_drop("UPDATE users SET name = 'q' WHERE id = 4").await.unwrap();
     // 5 goes to one shard, 2 is there already on another.
-    let error = connection.query_drop("INSERT INTO users (id, name) VALUES (5, 'e'), (2, 'twice')").await.unwrap_err();
+    let error = connection
+        .query_drop("INSERT INTO users (id, name) VALUES (5, 'e'), (2, 'twice')")
+        .await
+        .unwrap_err();
     assert_eq!(server_error(&error).0, 1062);
     connection.query_drop("COMMIT").await.unwrap();
     assert_eq!(rows(&mut connection, NAMES).await.unwrap(), ["a", "b", "c", "q"]);
-    let error = connection.query_drop("INSERT INTO users (id, name) VALUES (5, 'e'), (2, 'twice')").await.unwrap_err();
+    let error = connection
+        .query_drop("INSERT INTO users (id, name) VALUES (5, 'e'), (2, 'twice')")
+        .await
+        .unwrap_err();
     assert_eq!(server_error(&error).0, 1062);
     assert_eq!(rows(&mut connection, NAMES).await.unwrap(), ["a", "b", "c", "q"]);
 }

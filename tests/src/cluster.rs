@@ -47,7 +47,8 @@ const ORDERS: &str = "id BIGINT NOT NULL PRIMARY KEY, user_id BIGINT NOT NULL, a
      status ENUM('new','paid','sent') NOT NULL DEFAULT 'new', placed_at DATETIME(3) NOT NULL DEFAULT '2024-01-01', \
      note VARCHAR(100), KEY (user_id)";
 const REGIONS: &str = "id INT NOT NULL PRIMARY KEY, name VARCHAR(40) NOT NULL";
-const SETTINGS: &str = "id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40) NOT NULL UNIQUE, value TEXT";
+const SETTINGS: &str =
+    "id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40) NOT NULL UNIQUE, value TEXT";
 
 /// Every logical table, for a plain server.
 #[must_use]
@@ -74,7 +75,11 @@ impl Shop {
         let name = format!("shop{}", NEXT.fetch_add(1, Ordering::Relaxed));
         for (place, server) in cluster.servers().into_iter().enumerate() {
             let mut connection = server.connect("").await;
-            let made = connection.query_drop(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")).await;
+            let made = connection
+                .query_drop(format!(
+                    "CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+                ))
+                .await;
             made.expect("a new database");
             connection.query_drop(format!("USE {name}")).await.expect("the new database");
             let mut create = Vec::new();

@@ -5,8 +5,8 @@
 
 mod cluster;
 mod launch;
-pub mod raw;
 mod proxy;
+pub mod raw;
 mod server;
 
 pub use cluster::{Cluster, Shop, tables};
@@ -28,7 +28,11 @@ pub async fn rows(connection: &mut Conn, sql: &str) -> Result<Vec<String>, mysql
 /// A row as text.
 #[must_use]
 pub fn text(row: Row) -> String {
-    row.unwrap_raw().into_iter().map(|value| field(value.unwrap_or(Value::NULL))).collect::<Vec<_>>().join("|")
+    row.unwrap_raw()
+        .into_iter()
+        .map(|value| field(value.unwrap_or(Value::NULL)))
+        .collect::<Vec<_>>()
+        .join("|")
 }
 
 fn field(value: Value) -> String {

@@ -128,7 +128,9 @@ impl Proxy {
     /// # Errors
     /// What it said, or that nobody did.
     pub fn get(&self, path: &str) -> Result<String, String> {
-        let mut answer = ureq::get(format!("http://127.0.0.1:{}{path}", self.admin)).call().map_err(|error| error.to_string())?;
+        let mut answer = ureq::get(format!("http://127.0.0.1:{}{path}", self.admin))
+            .call()
+            .map_err(|error| error.to_string())?;
         answer.body_mut().read_to_string().map_err(|error| error.to_string())
     }
 
@@ -155,7 +157,8 @@ impl Proxy {
     pub async fn settled(&self, version: u64) -> Option<String> {
         until("the rules settle", Duration::from_secs(20), async || {
             let rules = self.status()["rules"].clone();
-            let (desired, in_force) = (rules["desired_version"].as_u64()?, rules["in_force_version"].as_u64()?);
+            let (desired, in_force) =
+                (rules["desired_version"].as_u64()?, rules["in_force_version"].as_u64()?);
             match rules["last_error"].as_str() {
                 Some(error) if desired >= version => Some(Some(error.to_owned())),
                 None if in_force >= version => Some(None),
@@ -195,7 +198,11 @@ impl Proxy {
 fn run(folder: &TempDir) -> Child {
     let mut command = bound(binary().to_str().expect("the path is text"));
     command.arg("serve").arg("--config").arg(folder.path().join("shardway.toml"));
-    let log = File::options().create(true).append(true).open(folder.path().join("log")).expect("the folder is writable");
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.path().join("log"))
+        .expect("the folder is writable");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     launch(command).expect("the binary is built: `cargo build` does that")
 }

@@ -51,14 +51,17 @@ impl Server {
     /// When it does not start.
     pub async fn start() -> Server {
         let flavour = Flavour::chosen();
-        let folder = tempfile::Builder::new().prefix("shardway-").tempdir_in(base(flavour)).expect("a folder");
+        let folder =
+            tempfile::Builder::new().prefix("shardway-").tempdir_in(base(flavour)).expect("a folder");
         let data = folder.path().join("data");
-        let copied = Command::new("cp").arg("-a").arg(template(flavour)).arg(&data).status().expect("cp runs");
+        let copied =
+            Command::new("cp").arg("-a").arg(template(flavour)).arg(&data).status().expect("cp runs");
         assert!(copied.success(), "copying the template");
         let port = free_port();
         let process = run(flavour, folder.path(), port);
         let server = Server { process, port, _folder: folder };
-        until("the server answers", Duration::from_secs(60), async || server.try_connect("").await.ok()).await;
+        until("the server answers", Duration::from_secs(60), async || server.try_connect("").await.ok())
+            .await;
         server
     }
 
@@ -101,7 +104,8 @@ impl Drop for Server {
 }
 
 fn chroot() -> PathBuf {
-    std::env::var_os("SHARDWAY_MYSQL_ROOT").map_or_else(|| PathBuf::from("/opt/shardway-mysql"), PathBuf::from)
+    std::env::var_os("SHARDWAY_MYSQL_ROOT")
+        .map_or_else(|| PathBuf::from("/opt/shardway-mysql"), PathBuf::from)
 }
 
 /// Where data directories may be.
@@ -142,18 +146,34 @@ fn initialize(flavour: Flavour, data: &Path) {
     let mut command = match flavour {
         Flavour::MariaDb => {
             let mut command = Command::new("mariadb-install-db");
-            command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"]);
+            command.args([
+                "--no-defaults",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--user=root",
+            ]);
             command
         }
         Flavour::MySql => {
             let mut command = Command::new("chroot");
-            command.arg(chroot()).args(["mysqld", "--no-defaults", "--initialize-insecure", "--user=root", "--secure-file-priv="]);
+            command.arg(chroot()).args([
+                "mysqld",
+                "--no-defaults",
+                "--initialize-insecure",
+                "--user=root",
+                "--secure-file-priv=",
+            ]);
             command
         }
     };
     command.arg(format!("--datadir={}", inside(flavour, data).display()));
     let output = command.output().expect("the server's initialization runs; `./test` installs what it needs");
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn run(flavour: Flavour, folder: &Path, port: u16) -> Child {
@@ -167,8 +187,18 @@ fn run(flavour: Flavour, folder: &Path, port: u16) -> Child {
             command
         }
     };
-    command.args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin"]);
-    command.args(["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=2", "--performance-schema=OFF"]);
+    command.args([
+        "--no-defaults",
+        "--user=root",
+        "--bind-address=127.0.0.1",
+        "--skip-name-resolve",
+        "--skip-log-bin",
+    ]);
+    command.args([
+        "--innodb-buffer-pool-size=32M",
+        "--innodb-flush-log-at-trx-commit=2",
+        "--performance-schema=OFF",
+    ]);
     command.args(["--max-allowed-packet=64M", "--secure-file-priv="]);
     if flavour == Flavour::MySql {
         command.args(["--mysqlx=OFF"]);

@@ -94,9 +94,14 @@ impl Connection {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn open(server: &Server, class: Class, health: Arc<Health>) -> Result<Connection, ConnectError> {
+    pub async fn open(
+        server: &Server,
+        class: Class,
+        health: Arc<Health>,
+    ) -> Result<Connection, ConnectError> {
         let address = format!("{}:{}", server.host, server.port);
-        match tokio::time::timeout(CONNECT_TIMEOUT, Connection::log_in(server, class, health, &address)).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, Connection::log_in(server, class, health, &address)).await
+        {
             Ok(connected) => connected,
             Err(_) => Err(ConnectError::TimedOut { address }),
         }
@@ -280,7 +285,9 @@ impl Connection {
         let payload = self.packet().await?;
         match payload.first() {
             Some(0x00) => parse::ok(&payload).map_err(|error| self.broken(error)),
-            Some(0xFF) => Err(CommandError::Server(parse::err(&payload).map_err(|error| self.broken(error))?)),
+            Some(0xFF) => {
+                Err(CommandError::Server(parse::err(&payload).map_err(|error| self.broken(error))?))
+            }
             _ => Err(self.broken("a result set where OK was expected")),
         }
     }

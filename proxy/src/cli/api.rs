@@ -16,7 +16,8 @@ pub(super) struct Api {
 impl Api {
     pub(super) fn new(remote: &Remote) -> Api {
         let config = config::load(&remote.config.config).ok();
-        let configured = config.as_ref().and_then(|config| config.listen.admin).map(|address| address.to_string());
+        let configured =
+            config.as_ref().and_then(|config| config.listen.admin).map(|address| address.to_string());
         let address = remote.admin.clone().or(configured).unwrap_or_else(|| config::ADMIN.to_owned());
         let settings = ureq::Agent::config_builder().http_status_as_error(false).build();
         let token = config.and_then(|config| config.admin_token);
@@ -40,10 +41,12 @@ impl Api {
     }
 
     fn answer(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Value> {
-        let unreachable = || format!("no proxy answers at {}; start it, or name its address with --admin", self.base);
+        let unreachable =
+            || format!("no proxy answers at {}; start it, or name its address with --admin", self.base);
         let mut answer = answer.with_context(unreachable)?;
         let status = answer.status();
-        let value: Value = answer.body_mut().read_json().with_context(|| format!("{} answered {status}", self.base))?;
+        let value: Value =
+            answer.body_mut().read_json().with_context(|| format!("{} answered {status}", self.base))?;
         if status.is_success() {
             return Ok(value);
         }

@@ -31,7 +31,9 @@ enum Command {
     #[command(after_help = "Example: shardway check --config conf/shardway.toml")]
     Check(ConfigFile),
     /// Prints the plan of a statement; no server is needed.
-    #[command(after_help = "Example: shardway explain --config conf/shardway.toml \"SELECT * FROM users WHERE id = 7\"")]
+    #[command(
+        after_help = "Example: shardway explain --config conf/shardway.toml \"SELECT * FROM users WHERE id = 7\""
+    )]
     Explain {
         #[command(flatten)]
         config: ConfigFile,
@@ -127,9 +129,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(file) => serve(&file),
         Command::Check(file) => Ok(offline::check(&file.config)),
-        Command::Explain { config, database, sql } => offline::explain(&config.config, database.as_deref(), &sql),
+        Command::Explain { config, database, sql } => {
+            offline::explain(&config.config, database.as_deref(), &sql)
+        }
         Command::Plan(remote) => online::plan(&remote),
-        Command::Status { remote, json } => online::status(&remote, if json { online::Form::Json } else { online::Form::Text }),
+        Command::Status { remote, json } => {
+            online::status(&remote, if json { online::Form::Json } else { online::Form::Text })
+        }
         Command::Traffic { remote, name, reads, writes, double_write } => {
             let wish = traffic::Wish { reads, writes, double_write };
             online::traffic(&remote, &name, &wish)

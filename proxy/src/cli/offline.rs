@@ -40,9 +40,11 @@ pub(super) fn check(file: &Path) -> ExitCode {
 }
 
 fn topology(file: &Path) -> Result<Topology, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
     rules::load(&text, &|name| std::env::var(name).ok(), 1).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
+        let lines: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
         lines.join("\n")
     })
 }

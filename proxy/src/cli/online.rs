@@ -20,7 +20,8 @@ pub(super) enum Form {
 
 pub(super) fn plan(remote: &Remote) -> anyhow::Result<ExitCode> {
     let config = config::load(&remote.config.config)?;
-    let text = std::fs::read_to_string(&config.rules).with_context(|| format!("reading {}", config.rules.display()))?;
+    let text = std::fs::read_to_string(&config.rules)
+        .with_context(|| format!("reading {}", config.rules.display()))?;
     let changes = Api::new(remote).post("/api/plan", &text)?;
     let changes = changes.as_array().cloned().unwrap_or_default();
     if changes.is_empty() {
@@ -49,8 +50,18 @@ pub(super) fn status(remote: &Remote, form: Form) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let rules = &status["rules"];
-    println!("shardway {} up {} s, {} sessions", text_of(&status["version"]), status["uptime_s"], status["sessions"]["count"]);
-    println!("rules    desired {} in force {}  {}", rules["desired_version"], rules["in_force_version"], text_of(&rules["file"]));
+    println!(
+        "shardway {} up {} s, {} sessions",
+        text_of(&status["version"]),
+        status["uptime_s"],
+        status["sessions"]["count"]
+    );
+    println!(
+        "rules    desired {} in force {}  {}",
+        rules["desired_version"],
+        rules["in_force_version"],
+        text_of(&rules["file"])
+    );
     if let Some(error) = rules["last_error"].as_str() {
         println!("         the desired rules are not in force: {error}");
     }
@@ -102,12 +113,19 @@ pub(super) fn traffic(remote: &Remote, name: &str, wish: &Wish) -> anyhow::Resul
 
 fn replace(file: &std::path::Path, text: &str) -> anyhow::Result<()> {
     let beside = file.with_extension("toml.new");
-    std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, file)).with_context(|| format!("writing {}", file.display()))
+    std::fs::write(&beside, text)
+        .and_then(|()| std::fs::rename(&beside, file))
+        .with_context(|| format!("writing {}", file.display()))
 }
 
 pub(super) fn history(remote: &Remote) -> anyhow::Result<ExitCode> {
     for version in Api::new(remote).get("/api/rules")?.as_array().into_iter().flatten() {
-        println!("{:6} since {} by {}", version["version"], version["in_force_since"], text_of(&version["reason"]));
+        println!(
+            "{:6} since {} by {}",
+            version["version"],
+            version["in_force_since"],
+            text_of(&version["reason"])
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,20 +12,22 @@ pub(super) struct Wish {
 
 /// The rule file's text with the wish fulfilled.
 pub(super) fn edited(text: &str, name: &str, wish: &Wish) -> Result<String, String> {
-    let mut document: DocumentMut = text.parse().map_err(|error| format!("the rule file cannot be read: {error}"))?;
+    let mut document: DocumentMut =
+        text.parse().map_err(|error| format!("the rule file cannot be read: {error}"))?;
     let moves = document.get_mut("moves").and_then(Item::as_table_like_mut);
     let of = moves.and_then(|moves| moves.get_mut(name)).and_then(Item::as_table_like_mut);
     let of = of.ok_or_else(|| format!("the rule file has no [moves.{name}]"))?;
-    let mut set = |key: &str, new: Item| match (of.get_mut(key).and_then(Item::as_value_mut), new.into_value()) {
-        (Some(old), Ok(mut new)) => {
-            *new.decor_mut() = old.decor().clone();
-            *old = new;
-        }
-        (None, Ok(new)) => {
-            of.insert(key, Item::Value(new));
-        }
-        (_, Err(_)) => {}
-    };
+    let mut set =
+        |key: &str, new: Item| match (of.get_mut(key).and_then(Item::as_value_mut), new.into_value()) {
+            (Some(old), Ok(mut new)) => {
+                *new.decor_mut() = old.decor().clone();
+                *old = new;
+            }
+            (None, Ok(new)) => {
+                of.insert(key, Item::Value(new));
+            }
+            (_, Err(_)) => {}
+        };
     if let Some(reads) = wish.reads {
         let whole = (0..=100_i64).find(|whole| whole.to_string() == reads.to_string());
         set("reads", whole.map_or_else(|| value(reads), value));

@@ -40,7 +40,9 @@ impl History {
             if path.extension().is_some_and(|extension| extension == "json") {
                 match serde_json::from_slice::<Version>(&std::fs::read(&path)?) {
                     Ok(version) => versions.push(version),
-                    Err(error) => tracing::warn!(path = %path.display(), %error, "a damaged version of the rules is ignored"),
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "a damaged version of the rules is ignored")
+                    }
                 }
             }
         }

@@ -43,7 +43,9 @@ pub async fn start(shared: Arc<Shared>) -> anyhow::Result<Arc<Control>> {
     watch::start(&control)?;
     tokio::spawn(probe(Arc::clone(&control)));
     if let Some(address) = control.shared.config.listen.admin {
-        admin::start(Arc::clone(&control), address).await.with_context(|| format!("cannot listen on {address}"))?;
+        admin::start(Arc::clone(&control), address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
     }
     Ok(control)
 }

@@ -132,7 +132,8 @@ impl RuleStore {
     pub async fn complete(&self) {
         let _changing = self.changing.lock().await;
         let mut topology = self.shared.snapshot().topology.clone();
-        let missing = |topology: &Topology| topology.tables.iter().filter(|table| table.schema.is_none()).count();
+        let missing =
+            |topology: &Topology| topology.tables.iter().filter(|table| table.schema.is_none()).count();
         let before = missing(&topology);
         match self.attach(&mut topology).await {
             Ok(()) if missing(&topology) < before => self.shared.publish(topology),
@@ -148,8 +149,13 @@ impl RuleStore {
         let mut state = self.lock();
         if state.desired != text {
             state.desired = text.to_owned();
+            // What was said of the last text says nothing of this one.
+            state.last_error = None;
             // At the start the file may be what was in force before.
-            let same = state.history.last().is_some_and(|last| last.text == text && last.version == state.desired_version);
+            let same = state
+                .history
+                .last()
+                .is_some_and(|last| last.text == text && last.version == state.desired_version);
             if !same {
                 state.desired_version += 1;
             }
@@ -190,7 +196,8 @@ impl RuleStore {
         let file = &self.shared.config.rules;
         let variable = |name: &str| std::env::var(name).ok();
         let mut topology = rules::load(text, &variable, version).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
+            let lines: Vec<String> =
+                problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
             lines.join("\n")
         })?;
         if let Some(of) = topology.moves.iter().find(|of| of.double_write != DoubleWrite::Off) {
@@ -216,7 +223,9 @@ impl RuleStore {
             let read = async {
                 let mut connection = control_connection::connect(&backend.primary).await?;
                 if !announced {
-                    let version = mysql_async::prelude::Queryable::query_first(&mut connection, "SELECT VERSION()").await?;
+                    let version =
+                        mysql_async::prelude::Queryable::query_first(&mut connection, "SELECT VERSION()")
+                            .await?;
                     let version: Option<String> = version;
                     self.shared.announce(&version.unwrap_or_default());
                 }
@@ -228,10 +237,15 @@ impl RuleStore {
                 Ok(Some(schema)) => {
                     announced = true;
                     let name = topology.full_name(id);
-                    rules::attach(topology, id, Arc::new(schema)).map_err(|error| format!("tables.{name}: {error}"))?;
+                    rules::attach(topology, id, Arc::new(schema))
+                        .map_err(|error| format!("tables.{name}: {error}"))?;
                 }
                 Ok(None) => {
-                    tracing::warn!(backend = backend.name, table = node.table, "the table does not exist there yet");
+                    tracing::warn!(
+                        backend = backend.name,
+                        table = node.table,
+                        "the table does not exist there yet"
+                    );
                 }
                 Err(error) => health.failed(&error.to_string()),
             }

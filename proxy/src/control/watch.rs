@@ -18,7 +18,8 @@ const SETTLED: Duration = Duration::from_millis(100);
 /// When the folder cannot be watched.
 pub(super) fn start(control: &Arc<Control>) -> anyhow::Result<()> {
     let file = control.shared.config.rules.clone();
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    let folder =
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
     let name = file.file_name().map(ToOwned::to_owned);
     let (changed, mut changes) = mpsc::channel(16);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {

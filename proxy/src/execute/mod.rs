@@ -61,7 +61,9 @@ pub async fn run(
         return Ok(Ran::RulesChanged);
     }
     let topology = &view.snapshot.topology;
-    if let Some(table) = plan.tables.iter().map(|table| topology.table_of(*table)).find(|table| table.schema.is_none()) {
+    if let Some(table) =
+        plan.tables.iter().map(|table| topology.table_of(*table)).find(|table| table.schema.is_none())
+    {
         return Err(refusal::SCHEMA_UNKNOWN.because(table.name.clone()).into());
     }
     let chooser = Chooser { reads: reads(session, request.hint), shared: &session.worker.shared, topology };

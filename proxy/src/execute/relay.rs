@@ -14,7 +14,8 @@ use crate::wire::scan::{Outcome, OutcomeKind, Progress, Scanner};
 pub(super) async fn statement(session: &mut Session, job: &Job<'_>) -> Result<(), Failure> {
     let leg = &job.route.legs[0];
     let place = session.connection(job.view, leg.backend).await?;
-    let scanner = send::leg(session, place, job, leg).await.map_err(|failure| session.broke(failure, place))?;
+    let scanner =
+        send::leg(session, place, job, leg).await.map_err(|failure| session.broke(failure, place))?;
     if job.plan.pin != Pin::None {
         session.held[place].pin = job.plan.pin;
     }

@@ -51,6 +51,7 @@ enum State {
 }
 
 async fn start(session: &mut Session, job: &Job<'_>, sources: &mut Vec<Source>) -> Result<(), Failure> {
+    let mut places = Vec::with_capacity(job.route.legs.len());
     for (nth, leg) in job.route.legs.iter().enumerate() {
         // In a transaction the statements of one backend queue up on its connection, and are answered in order.
         let lane = match session.transaction {
@@ -58,6 +59,11 @@ async fn start(session: &mut Session, job: &Job<'_>, sources: &mut Vec<Source>) 
             None => job.route.legs[..nth].iter().filter(|before| before.backend == leg.backend).count(),
         };
         let place = session.connection_on(job.view, leg.backend, lane).await?;
+        // Preparing is a round trip, which must not fall among answers that are still to come.
+        send::prepare_ahead(session, place, job, leg).await?;
+        places.push(place);
+    }
+    for (&place, leg) in places.iter().zip(&job.route.legs) {
         let scanner = send::leg(session, place, job, leg).await?;
         sources.push(Source { place, scanner, state: State::Reading, ahead: VecDeque::new() });
     }
@@ -209,7 +215,8 @@ async fn all_heads(session: &mut Session, sources: &mut [Source]) -> Result<Vec<
             }
         }
         let same = |known: &Vec<Column>| {
-            known.len() == columns.len() && known.iter().zip(&columns).all(|(a, b)| a.column_type == b.column_type)
+            known.len() == columns.len()
+                && known.iter().zip(&columns).all(|(a, b)| a.column_type == b.column_type)
         };
         if first.as_ref().is_some_and(|known| !same(known)) {
             return Err(refusal::SHARDS_DISAGREE.because("the columns' types").into());
@@ -226,15 +233,14 @@ async fn head(session: &mut Session, source: &mut Source) -> Result<Vec<Column>,
     loop {
         match event(connection, source).await? {
             Read::Column(column) => columns.push(column),
-            Read::Rows => return Ok(columns),
             Read::Error(error) => return Err(Failure::Server(error)),
-            Read::Row(_) | Read::End | Read::Other if columns.is_empty() => {}
-            Read::Row(_) | Read::End | Read::Other => {
-                return Err(connection.broken("rows before the end of the columns").into());
+            Read::Other => {}
+            Read::Row(_) | Read::End => {
+                return Err(connection.broken("no result set where one was expected").into());
             }
         }
-        if source.state == State::Done {
-            return Err(connection.broken("no result set where one was expected").into());
+        if source.scanner.is_at_rows() {
+            return Ok(columns);
         }
     }
 }
@@ -248,15 +254,13 @@ async fn next_row(session: &mut Session, source: &mut Source) -> Result<Option<V
         Read::Row(row) => Ok(Some(row)),
         Read::End => Ok(None),
         Read::Error(error) => Err(Failure::Server(error)),
-        Read::Column(_) | Read::Rows | Read::Other => Err(connection.broken("a column among rows").into()),
+        Read::Column(_) | Read::Other => Err(connection.broken("a column among rows").into()),
     }
 }
 
 /// A complete piece of an answer, copied out of the buffer.
 enum Read {
     Column(Column),
-    /// The columns are over.
-    Rows,
     Row(Vec<u8>),
     End,
     Error(ErrPacket),
@@ -265,7 +269,8 @@ enum Read {
 
 async fn event(connection: &mut Connection, source: &mut Source) -> Result<Read, Failure> {
     loop {
-        let step = source.scanner.next(connection.input.filled()).map_err(|error| connection.broken(error))?;
+        let step =
+            source.scanner.next(connection.input.filled()).map_err(|error| connection.broken(error))?;
         let Some((event, consumed)) = step else {
             connection.read_more().await.map_err(CommandError::from)?;
             continue;
@@ -275,7 +280,6 @@ async fn event(connection: &mut Connection, source: &mut Source) -> Result<Read,
             Event::Column(payload) => {
                 Read::Column(parse::column(payload.of(bytes)).map_err(|error| connection.broken(error))?)
             }
-            Event::EndOfColumns => Read::Rows,
             Event::Row(payload) => Read::Row(payload.of(bytes).to_vec()),
             Event::End => {
                 source.state = State::Done;
@@ -285,7 +289,7 @@ async fn event(connection: &mut Connection, source: &mut Source) -> Result<Read,
                 source.state = State::Done;
                 Read::Error(parse::err(payload.of(bytes)).map_err(|error| connection.broken(error))?)
             }
-            Event::ColumnCount(_) => Read::Other,
+            Event::ColumnCount(_) | Event::EndOfColumns => Read::Other,
         };
         connection.input.consume(consumed);
         return Ok(read);
@@ -298,7 +302,8 @@ fn write_head(session: &mut Session, columns: &[Column]) {
 }
 
 fn write_end(session: &mut Session, sources: &[Source]) {
-    let warnings = sources.iter().map(|source| source.scanner.outcome().warnings).fold(0, u16::saturating_add);
+    let warnings =
+        sources.iter().map(|source| source.scanner.outcome().warnings).fold(0, u16::saturating_add);
     let status = session.status();
     let client = &mut session.client;
     reply::end_of_rows(status, warnings, client.capabilities, &mut client.seq, &mut client.out);

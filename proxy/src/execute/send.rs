@@ -25,6 +25,30 @@ pub(super) async fn leg(
     }
 }
 
+/// Prepares a leg's part of a prepared statement where the connection does not know it yet.
+pub(super) async fn prepare_ahead(
+    session: &mut Session,
+    place: usize,
+    job: &Job<'_>,
+    leg: &Leg,
+) -> Result<(), Failure> {
+    if job.request.execute.is_some() {
+        let last_insert_id = session.last_insert_id;
+        let mut sql = Vec::with_capacity(job.request.values.sql.len() + 64);
+        render(job, leg, last_insert_id, &mut sql)?;
+        prepared_id(session.at(place), &sql).await?;
+    }
+    Ok(())
+}
+
+/// The connection's id of a statement, which it prepares if it must.
+async fn prepared_id(connection: &mut Connection, sql: &[u8]) -> Result<u32, Failure> {
+    match connection.statements.find(sql) {
+        Some(id) => Ok(id),
+        None => Ok(prepare(connection, sql).await?.id),
+    }
+}
+
 async fn text(
     connection: &mut Connection,
     job: &Job<'_>,
@@ -54,10 +78,7 @@ async fn binary(
 ) -> Result<Scanner, Failure> {
     let mut sql = Vec::with_capacity(job.request.values.sql.len() + 64);
     render(job, leg, last_insert_id, &mut sql)?;
-    let id = match connection.statements.find(&sql) {
-        Some(id) => id,
-        None => prepare(connection, &sql).await?.id,
-    };
+    let id = prepared_id(connection, &sql).await?;
     let kept = bind::parameters(job.plan, job.request.values, &job.route, leg);
     for (parameter, data) in execute.long_data() {
         if let Some(place) = kept.place_of(parameter) {
@@ -114,4 +135,3 @@ async fn definitions(connection: &mut Connection, count: u16) -> Result<Vec<Vec<
     }
     Ok(packets)
 }
-

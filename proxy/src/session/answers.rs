@@ -58,9 +58,15 @@ impl Session {
     }
 
     /// Answers with a small table of text.
-    pub(super) fn answer_table(&mut self, columns: &[&str], rows: &[Vec<Option<String>>]) -> Result<(), Failure> {
-        let columns: Vec<NewColumn<'_>> =
-            columns.iter().map(|name| NewColumn { name, column_type: ColumnType::MYSQL_TYPE_VAR_STRING }).collect();
+    pub(super) fn answer_table(
+        &mut self,
+        columns: &[&str],
+        rows: &[Vec<Option<String>>],
+    ) -> Result<(), Failure> {
+        let columns: Vec<NewColumn<'_>> = columns
+            .iter()
+            .map(|name| NewColumn { name, column_type: ColumnType::MYSQL_TYPE_VAR_STRING })
+            .collect();
         self.answer_rows(&columns, rows)
     }
 
@@ -70,12 +76,17 @@ impl Session {
         self.answer_rows(&[column], &[vec![Some(value.to_string())]])
     }
 
-    fn answer_rows(&mut self, columns: &[NewColumn<'_>], rows: &[Vec<Option<String>>]) -> Result<(), Failure> {
+    fn answer_rows(
+        &mut self,
+        columns: &[NewColumn<'_>],
+        rows: &[Vec<Option<String>>],
+    ) -> Result<(), Failure> {
         let status = self.status();
         let client = &mut self.client;
         reply::new_columns(columns, client.capabilities, &mut client.seq, &mut client.out);
         for row in rows {
-            let fields: Vec<Option<&[u8]>> = row.iter().map(|field| field.as_deref().map(str::as_bytes)).collect();
+            let fields: Vec<Option<&[u8]>> =
+                row.iter().map(|field| field.as_deref().map(str::as_bytes)).collect();
             reply::text_row(&fields, &mut client.seq, &mut client.out);
         }
         reply::end_of_rows(status, 0, client.capabilities, &mut client.seq, &mut client.out);

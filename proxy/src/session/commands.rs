@@ -10,7 +10,11 @@ use crate::execute::finish;
 use crate::wire::command::Command;
 
 impl Session {
-    pub(super) async fn session_command(&mut self, command: &SessionCommand, sql: &[u8]) -> Result<(), Failure> {
+    pub(super) async fn session_command(
+        &mut self,
+        command: &SessionCommand,
+        sql: &[u8],
+    ) -> Result<(), Failure> {
         match command {
             SessionCommand::ShowWarnings | SessionCommand::ShowErrors => {
                 return self.show_warnings(command, sql).await;

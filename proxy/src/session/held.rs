@@ -51,10 +51,16 @@ impl Session {
     }
 
     /// The same, on the n-th connection to that backend.
-    pub async fn connection_on(&mut self, view: &View, backend: BackendId, lane: usize) -> Result<usize, Failure> {
+    pub async fn connection_on(
+        &mut self,
+        view: &View,
+        backend: BackendId,
+        lane: usize,
+    ) -> Result<usize, Failure> {
         let pool = view.pool(backend);
         let database = self.database.as_deref().filter(|name| view.snapshot.topology.carries(backend, name));
-        let physical = database.map(|logical| view.snapshot.topology.physical_database(backend, logical).to_owned());
+        let physical =
+            database.map(|logical| view.snapshot.topology.physical_database(backend, logical).to_owned());
         let vars = Rc::clone(&self.vars);
         let mut tries = 0;
         loop {
@@ -83,11 +89,19 @@ impl Session {
     }
 
     async fn connection_of(&mut self, pool: &Rc<Pool>, lane: usize) -> Result<usize, Failure> {
-        if let Some(place) = self.held.iter().position(|held| held.lane == lane && Rc::ptr_eq(held.checkout.pool(), pool)) {
+        if let Some(place) =
+            self.held.iter().position(|held| held.lane == lane && Rc::ptr_eq(held.checkout.pool(), pool))
+        {
             return Ok(place);
         }
         let checkout = pool.checkout(self.class()).await?;
-        self.held.push(Held { checkout, lane, branch: Branch::None, pin: Pin::None, warnings: Warnings::None });
+        self.held.push(Held {
+            checkout,
+            lane,
+            branch: Branch::None,
+            pin: Pin::None,
+            warnings: Warnings::None,
+        });
         Ok(self.held.len() - 1)
     }
 

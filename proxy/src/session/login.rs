@@ -20,7 +20,11 @@ use crate::wire::greeting::{Accepted, Greeting, Login, LoginStep, OFFERED};
 use crate::worker::Worker;
 
 /// Greets and logs in. `None`: the client has been told why not, or has gone.
-pub(super) async fn log_in(mut client: Client, worker: &Rc<Worker>, info: &Arc<SessionInfo>) -> Option<Session> {
+pub(super) async fn log_in(
+    mut client: Client,
+    worker: &Rc<Worker>,
+    info: &Arc<SessionInfo>,
+) -> Option<Session> {
     let salt = salt();
     let plugin = plugin(&worker.shared);
     let greeting = Greeting {

@@ -26,8 +26,8 @@ use tokio::time::timeout;
 
 use crate::backend::CommandError;
 use crate::backend::vars::Vars;
-use crate::config::Databases;
 use crate::client::{Client, ReadError};
+use crate::config::Databases;
 use crate::session_info::SessionInfo;
 use crate::wire::command::Command;
 use crate::wire::parse::ErrPacket;
@@ -256,7 +256,11 @@ impl Session {
             }
             Failure::Server(error) => error,
             Failure::Unknown(cause) => {
-                tracing::warn!(session = self.info.id, cause, "closing a session whose statement's outcome is unknown");
+                tracing::warn!(
+                    session = self.info.id,
+                    cause,
+                    "closing a session whose statement's outcome is unknown"
+                );
                 return Err(Failure::Over);
             }
             Failure::Over => return Err(Failure::Over),

@@ -96,7 +96,8 @@ impl Session {
 
 /// Where statements without tables run: the default backend of the current database, or of the first one.
 pub(super) fn home(topology: &shardway_routing::topology::Topology, database: Option<&str>) -> BackendId {
-    let current = database.and_then(|name| topology.database(name)).map(|id| &topology.databases[usize::from(id.0)]);
+    let current =
+        database.and_then(|name| topology.database(name)).map(|id| &topology.databases[usize::from(id.0)]);
     current.or(topology.databases.first()).map_or(BackendId(0), |database| database.default)
 }
 

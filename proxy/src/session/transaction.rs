@@ -35,12 +35,7 @@ pub struct Gateways {
 impl Transaction {
     #[must_use]
     pub fn new(start: Start, access: TransactionAccess) -> Transaction {
-        Transaction {
-            start,
-            access,
-            gates: Gateways::default(),
-            savepoints: Vec::new(),
-        }
+        Transaction { start, access, gates: Gateways::default(), savepoints: Vec::new() }
     }
 }
 

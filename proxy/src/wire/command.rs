@@ -26,12 +26,26 @@ impl Command {
     #[must_use]
     pub fn from_byte(byte: u8) -> Option<Command> {
         use Command::{
-            ChangeUser, FieldList, InitDb, Ping, ProcessKill, Query, Quit, ResetConnection, SetOption, Statistics,
-            StmtClose, StmtExecute, StmtFetch, StmtPrepare, StmtReset, StmtSendLongData,
+            ChangeUser, FieldList, InitDb, Ping, ProcessKill, Query, Quit, ResetConnection, SetOption,
+            Statistics, StmtClose, StmtExecute, StmtFetch, StmtPrepare, StmtReset, StmtSendLongData,
         };
         const ALL: [Command; 16] = [
-            Quit, InitDb, Query, FieldList, Statistics, ProcessKill, Ping, ChangeUser, StmtPrepare, StmtExecute,
-            StmtSendLongData, StmtClose, StmtReset, SetOption, StmtFetch, ResetConnection,
+            Quit,
+            InitDb,
+            Query,
+            FieldList,
+            Statistics,
+            ProcessKill,
+            Ping,
+            ChangeUser,
+            StmtPrepare,
+            StmtExecute,
+            StmtSendLongData,
+            StmtClose,
+            StmtReset,
+            SetOption,
+            StmtFetch,
+            ResetConnection,
         ];
         ALL.into_iter().find(|command| *command as u8 == byte)
     }

@@ -79,7 +79,13 @@ const ALWAYS: CapabilityFlags = CapabilityFlags::from_bits_truncate(
 impl<'a> Connect<'a> {
     #[must_use]
     pub fn new(login: Login<'a>) -> Connect<'a> {
-        Connect { login, stage: Stage::Greeting, session: Session::default(), salt: Vec::new(), plugin: String::new() }
+        Connect {
+            login,
+            stage: Stage::Greeting,
+            session: Session::default(),
+            salt: Vec::new(),
+            plugin: String::new(),
+        }
     }
 
     /// Takes the server's next packet.

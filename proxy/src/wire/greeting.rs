@@ -67,7 +67,10 @@ enum Stage {
 pub enum LoginStep {
     Send(Vec<u8>),
     /// `before`: a packet to send before OK.
-    Accepted { before: Option<Vec<u8>>, accepted: Accepted },
+    Accepted {
+        before: Option<Vec<u8>>,
+        accepted: Accepted,
+    },
     Refused(ErrPacket),
 }
 
@@ -130,7 +133,9 @@ impl Login {
                     // A password that was not shown may just be waiting for its plugin.
                     Some(plugin) if !proof.is_empty() => self.check(accepted, plugin, &proof, host, password),
                     Some(plugin) => match password(&accepted.user) {
-                        Some(secret) if secret.is_empty() => self.check(accepted, plugin, &proof, host, password),
+                        Some(secret) if secret.is_empty() => {
+                            self.check(accepted, plugin, &proof, host, password)
+                        }
                         _ => self.switch(accepted, plugin),
                     },
                     None => self.switch(accepted, self.plugin),
@@ -231,7 +236,8 @@ fn rest(cursor: &mut Cursor<'_>, capabilities: u32) -> Result<(Accepted, String,
         let length = cursor.u8()?;
         cursor.bytes(usize::from(length))?
     };
-    let database = if has(CapabilityFlags::CLIENT_CONNECT_WITH_DB) { Some(text(cursor.zero_ended()?)) } else { None };
+    let database =
+        if has(CapabilityFlags::CLIENT_CONNECT_WITH_DB) { Some(text(cursor.zero_ended()?)) } else { None };
     // Some clients leave the last zero byte out.
     let plugin = if has(CapabilityFlags::CLIENT_PLUGIN_AUTH) {
         text(cursor.zero_ended().unwrap_or(cursor.0))

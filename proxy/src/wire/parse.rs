@@ -63,9 +63,9 @@ impl Column {
             ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => merge::ColumnType::Decimal,
             ColumnType::MYSQL_TYPE_FLOAT => merge::ColumnType::Float,
             ColumnType::MYSQL_TYPE_DOUBLE => merge::ColumnType::Double,
-            ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => {
-                merge::ColumnType::Date
-            }
+            ColumnType::MYSQL_TYPE_DATE
+            | ColumnType::MYSQL_TYPE_DATETIME
+            | ColumnType::MYSQL_TYPE_TIMESTAMP => merge::ColumnType::Date,
             ColumnType::MYSQL_TYPE_TIME => merge::ColumnType::Time,
             _ => merge::ColumnType::Bytes,
         }
@@ -102,7 +102,13 @@ pub fn ok(payload: &[u8]) -> Result<OkPacket, Malformed> {
     let affected = cursor.length()?;
     let last_insert_id = cursor.length()?;
     let (status, warnings) = (cursor.u16()?, cursor.u16()?);
-    Ok(OkPacket { affected, last_insert_id, status, warnings, info: cursor.string().unwrap_or(cursor.0).to_vec() })
+    Ok(OkPacket {
+        affected,
+        last_insert_id,
+        status,
+        warnings,
+        info: cursor.string().unwrap_or(cursor.0).to_vec(),
+    })
 }
 
 /// Decodes the status and warnings of an EOF packet.

@@ -128,6 +128,12 @@ impl Scanner {
         Scanner::query(capabilities)
     }
 
+    /// Are the next packets rows, or their end?
+    #[must_use]
+    pub fn is_at_rows(&self) -> bool {
+        self.state == State::Rows
+    }
+
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.outcome.clone()
@@ -172,7 +178,9 @@ impl Scanner {
         let Some(taken) = frame::take(buffer, usize::MAX)? else { return Ok(None) };
         let consumed = taken.consumed;
         let payload = match taken.payload {
-            std::borrow::Cow::Borrowed(piece) => Payload { start: HEADER, end: HEADER + piece.len(), joined: None },
+            std::borrow::Cow::Borrowed(piece) => {
+                Payload { start: HEADER, end: HEADER + piece.len(), joined: None }
+            }
             std::borrow::Cow::Owned(all) => Payload { start: 0, end: 0, joined: Some(all) },
         };
         let bytes = payload.of(buffer);
@@ -183,7 +191,10 @@ impl Scanner {
         if !self.is_decided(bytes.first().copied(), bytes.len()) {
             self.pass(bytes.len().min(PIECE - 1));
             self.skip = 0;
-            return Ok(Some((if before == State::Rows { Event::Row(payload) } else { Event::Column(payload) }, consumed)));
+            return Ok(Some((
+                if before == State::Rows { Event::Row(payload) } else { Event::Column(payload) },
+                consumed,
+            )));
         }
         let failed = bytes.first() == Some(&0xFF);
         self.decide(bytes)?;
@@ -213,7 +224,9 @@ impl Scanner {
         if !std::mem::replace(&mut self.continued, length == PIECE) {
             match self.state {
                 State::Rows => self.rows += 1,
-                State::Columns(left) => self.state = if left > 1 { State::Columns(left - 1) } else { self.after_columns() },
+                State::Columns(left) => {
+                    self.state = if left > 1 { State::Columns(left - 1) } else { self.after_columns() }
+                }
                 State::Start | State::ColumnsEnd | State::Done => {}
             }
         }

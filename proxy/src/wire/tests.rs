@@ -43,8 +43,11 @@ fn log_in(offered: &'static str, client: &str, server: Option<&str>) -> Result<S
     let (mut connect, mut accept) = (Connect::new(login), Login::new(salt, offered));
     let mut packet = greeting.payload();
     loop {
-        let ConnectStep::Send(answer) = connect.on_packet(&packet).unwrap() else { panic!("nothing to send") };
-        let password = |user: &str| server.filter(|_| user == "app").map(|password| password.as_bytes().to_vec());
+        let ConnectStep::Send(answer) = connect.on_packet(&packet).unwrap() else {
+            panic!("nothing to send")
+        };
+        let password =
+            |user: &str| server.filter(|_| user == "app").map(|password| password.as_bytes().to_vec());
         match accept.on_packet(&answer, "host", password) {
             LoginStep::Send(next) => packet = next,
             LoginStep::Accepted { before, accepted } => {
@@ -64,7 +67,9 @@ fn both_plugins_let_the_right_password_in_and_no_other() {
     for plugin in [NATIVE, CACHING_SHA2] {
         assert!(log_in(plugin, "secret", Some("secret")).is_ok());
         assert!(log_in(plugin, "", Some("")).is_ok());
-        for (client, server) in [("wrong", Some("secret")), ("", Some("secret")), ("x", Some("")), ("?", None), ("", None)] {
+        for (client, server) in
+            [("wrong", Some("secret")), ("", Some("secret")), ("x", Some("")), ("?", None), ("", None)]
+        {
             assert_eq!(log_in(plugin, client, server), Err(1045), "{plugin} {client} {server:?}");
         }
     }
@@ -73,7 +78,8 @@ fn both_plugins_let_the_right_password_in_and_no_other() {
 fn result_set(capabilities: u32, rows: usize, more: u16) -> Vec<u8> {
     let mut out = Vec::new();
     let mut seq = 1;
-    let column = NewColumn { name: "a", column_type: mysql_common::constants::ColumnType::MYSQL_TYPE_VAR_STRING };
+    let column =
+        NewColumn { name: "a", column_type: mysql_common::constants::ColumnType::MYSQL_TYPE_VAR_STRING };
     reply::new_columns(&[column, column], capabilities, &mut seq, &mut out);
     for row in 0..rows {
         reply::text_row(&[None, Some(row.to_string().as_bytes())], &mut seq, &mut out);

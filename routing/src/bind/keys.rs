@@ -135,7 +135,9 @@ pub(super) fn literal<'a>(operand: &Operand, values: Values<'a>, scratch: &'a mu
         Operand::Literal { region, sign } => {
             lex::literal(values.sql, values.regions[region as usize], sign, values.quoting, scratch)
         }
-        Operand::Parameter(index) => values.parameters.get(usize::from(index)).copied().unwrap_or(Literal::Opaque),
+        Operand::Parameter(index) => {
+            values.parameters.get(usize::from(index)).copied().unwrap_or(Literal::Opaque)
+        }
         Operand::Null => Literal::Null,
         Operand::Computed => Literal::Opaque,
     }

@@ -37,7 +37,9 @@ pub fn render(
 #[must_use]
 pub fn parameters(plan: &DataPlan, values: Values<'_>, route: &Route, leg: &Leg) -> Kept {
     let all = Kept::All(plan.placeholders);
-    let Some(SidePlan { route: RoutePlan::ByRow { rows, .. }, .. }) = side_plan(plan, route.side) else { return all };
+    let Some(SidePlan { route: RoutePlan::ByRow { rows, .. }, .. }) = side_plan(plan, route.side) else {
+        return all;
+    };
     if leg.rows.is_empty() {
         return all;
     }
@@ -114,7 +116,9 @@ impl Writer<'_> {
                 quote(physical, self.out);
             }
             Replacement::Text(text) => self.out.extend_from_slice(text.as_bytes()),
-            Replacement::LastInsertId => self.out.extend_from_slice(self.last_insert_id.to_string().as_bytes()),
+            Replacement::LastInsertId => {
+                self.out.extend_from_slice(self.last_insert_id.to_string().as_bytes())
+            }
             Replacement::LimitSum => self.limit_sum()?,
         }
         Ok(())
@@ -136,7 +140,9 @@ impl Writer<'_> {
     }
 
     fn limit_sum(&mut self) -> Result<(), Refusal> {
-        if let Gather::Concat { limit: Some(limit) } | Gather::Merge { limit: Some(limit), .. } = &self.side.gather {
+        if let Gather::Concat { limit: Some(limit) } | Gather::Merge { limit: Some(limit), .. } =
+            &self.side.gather
+        {
             let count = number(&limit.count, self.values)?;
             let offset = limit.offset.as_ref().map_or(Ok(0), |offset| number(offset, self.values))?;
             self.out.extend_from_slice(offset.saturating_add(count).to_string().as_bytes());

@@ -4,7 +4,9 @@ use super::keys::{self, literal};
 use super::{Hint, Leg, Reads, Route, Sides, Values};
 use crate::gray;
 use crate::key::{Exactness, Literal};
-use crate::plan::{self, Access, ByKey, DataPlan, Gather, Limit, MovingSides, Operand, RoutePlan, Row, SidePlan};
+use crate::plan::{
+    self, Access, ByKey, DataPlan, Gather, Limit, MovingSides, Operand, RoutePlan, Row, SidePlan,
+};
 use crate::refusal::{self, Refusal};
 use crate::topology::{DoubleWrite, Layout, Move, Node, ShardId, Side, Topology};
 
@@ -47,7 +49,9 @@ pub fn any_route(plan: &DataPlan, topology: &Topology, reads: Reads) -> Result<R
     let leg = match &side_plan.route {
         RoutePlan::Backend(backend) => whole(*backend),
         RoutePlan::AnyNode(nodes) | RoutePlan::EveryNode(nodes) => whole(nodes[0].backend),
-        RoutePlan::ByKey(ByKey { layout, .. }) | RoutePlan::ByRow { layout, .. } => of_shard(layout, ShardId(0)),
+        RoutePlan::ByKey(ByKey { layout, .. }) | RoutePlan::ByRow { layout, .. } => {
+            of_shard(layout, ShardId(0))
+        }
     };
     Ok(Route { side, legs: vec![leg], skip: 0, take: None, rebind: Vec::new() })
 }
@@ -82,8 +86,9 @@ fn moving_side<'a>(
     };
     if side != of.writes {
         // What only the authority can answer, the authority answers: it is right for every key.
-        let able = of_side(moving, side)
-            .and_then(|chosen| legs(chosen, values, Hint::None).and_then(|legs| single(chosen, &legs)).map(|()| chosen));
+        let able = of_side(moving, side).and_then(|chosen| {
+            legs(chosen, values, Hint::None).and_then(|legs| single(chosen, &legs)).map(|()| chosen)
+        });
         if let Ok(chosen) = able {
             return Ok((side, chosen));
         }
@@ -173,7 +178,8 @@ fn hinted(layout: &Layout, wanted: u32) -> Result<Leg, Refusal> {
     if (wanted as usize) < layout.nodes.len() {
         return Ok(of_shard(layout, ShardId(wanted)));
     }
-    Err(refusal::UNKNOWN_HINT.because(format!("there is no shard {wanted}, the last one is {}", layout.nodes.len() - 1)))
+    Err(refusal::UNKNOWN_HINT
+        .because(format!("there is no shard {wanted}, the last one is {}", layout.nodes.len() - 1)))
 }
 
 /// Tables that nothing ties together can be asked together only where each of them is whole for the statement.

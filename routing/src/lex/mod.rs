@@ -120,7 +120,9 @@ pub fn literal<'a>(
         (RegionKind::Integer, _) => integer(text, sign),
         (RegionKind::Number, OperandSign::Plus) => Literal::Number(text),
         (RegionKind::String, OperandSign::Plus) => match text {
-            [quote, inner @ .., last] if quote == last => Literal::String(unescape(inner, *quote, quoting, scratch)),
+            [quote, inner @ .., last] if quote == last => {
+                Literal::String(unescape(inner, *quote, quoting, scratch))
+            }
             _ => Literal::Opaque,
         },
         _ => Literal::Opaque,

@@ -88,7 +88,9 @@ impl Scan<'_> {
     fn run(&mut self) {
         while let Some(&byte) = self.sql.get(self.at) {
             match byte {
-                b'\'' => self.region(RegionKind::String, quoted_end(self.sql, self.at, self.quoting.backslash)),
+                b'\'' => {
+                    self.region(RegionKind::String, quoted_end(self.sql, self.at, self.quoting.backslash))
+                }
                 b'"' if self.quoting.double == DoubleQuotes::String => {
                     self.region(RegionKind::String, quoted_end(self.sql, self.at, self.quoting.backslash));
                 }
@@ -184,13 +186,16 @@ impl Scan<'_> {
 
     /// `.5` after anything that is not a name.
     fn starts_fraction(&self) -> bool {
-        let after_name = self.at > 0 && (is_word(self.sql[self.at - 1]) || matches!(self.sql[self.at - 1], b'`' | b'"'));
+        let after_name =
+            self.at > 0 && (is_word(self.sql[self.at - 1]) || matches!(self.sql[self.at - 1], b'`' | b'"'));
         !after_name && self.sql.get(self.at + 1).is_some_and(u8::is_ascii_digit)
     }
 
     /// Digits, a fraction, an exponent.
     fn number_end(&self, start: usize) -> usize {
-        let digits = |at: usize| at + self.sql[at.min(self.sql.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
+        let digits = |at: usize| {
+            at + self.sql[at.min(self.sql.len())..].iter().take_while(|b| b.is_ascii_digit()).count()
+        };
         let mut end = digits(start);
         if self.sql.get(end) == Some(&b'.') {
             end = digits(end + 1);

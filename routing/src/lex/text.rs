@@ -66,7 +66,9 @@ impl Head {
             return false;
         }
         let Some(version) = self.version else { return true };
-        let foreign = server.flavour == Flavour::MariaDb && self.flavour.is_none() && (50_700..=99_999).contains(&version);
+        let foreign = server.flavour == Flavour::MariaDb
+            && self.flavour.is_none()
+            && (50_700..=99_999).contains(&version);
         version <= server.number && !foreign
     }
 }
@@ -104,7 +106,8 @@ fn respell(sql: &[u8], regions: &[Region], text: &mut [u8]) {
     let tokens = words::tokens(sql, regions);
     let verbs = ["update", "delete", "insert", "replace"];
     if tokens.first().is_some_and(|first| verbs.iter().any(|verb| first.is(sql, verb))) {
-        let modifiers = tokens[1..].iter().take_while(|token| MODIFIERS.iter().any(|word| token.is(sql, word)));
+        let modifiers =
+            tokens[1..].iter().take_while(|token| MODIFIERS.iter().any(|word| token.is(sql, word)));
         for token in modifiers {
             text[token.start..token.end].fill(b' ');
         }

@@ -38,7 +38,12 @@ impl Merger {
     ///
     /// # Errors
     /// A sort key of a type whose order is not known.
-    pub fn new(order: &[SortKey], types: &[ColumnType], protocol: RowProtocol, hidden: u16) -> Result<Merger, Refusal> {
+    pub fn new(
+        order: &[SortKey],
+        types: &[ColumnType],
+        protocol: RowProtocol,
+        hidden: u16,
+    ) -> Result<Merger, Refusal> {
         let visible = types
             .len()
             .checked_sub(usize::from(hidden))

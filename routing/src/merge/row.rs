@@ -53,7 +53,9 @@ fn ranges(row: &[u8], types: &[ColumnType], protocol: RowProtocol) -> Result<Vec
         }
         let (value, length) = match (protocol, of.width()) {
             (RowProtocol::Binary, Some(width)) => (at, width),
-            (RowProtocol::Binary, None) if of.is_temporal() => (at + 1, usize::from(*row.get(at).ok_or(BadRow)?)),
+            (RowProtocol::Binary, None) if of.is_temporal() => {
+                (at + 1, usize::from(*row.get(at).ok_or(BadRow)?))
+            }
             _ => length(row, at)?,
         };
         let end = value.checked_add(length).filter(|end| *end <= row.len()).ok_or(BadRow)?;

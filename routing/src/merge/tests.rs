@@ -24,7 +24,8 @@ fn row(visible: &str, hidden: Option<&[u8]>) -> Vec<u8> {
 /// Sorts hidden values as the merge would.
 fn sorted(of: ColumnType, by: SortKey, values: &[Option<&[u8]>]) -> Vec<usize> {
     let merger = Merger::new(&[by], &[ColumnType::Bytes, of], RowProtocol::Text, 1).unwrap();
-    let keys: Vec<SortValues> = values.iter().map(|value| merger.sort_values(&row("x", *value)).unwrap()).collect();
+    let keys: Vec<SortValues> =
+        values.iter().map(|value| merger.sort_values(&row("x", *value)).unwrap()).collect();
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|one, other| merger.compare(&keys[*one], &keys[*other]));
     order
@@ -37,7 +38,8 @@ fn values_compare_as_their_types_do() {
     let numbers: [Option<&[u8]>; 4] = [Some(b"10"), Some(b"9"), None, Some(b"-1")];
     assert_eq!(sorted(INTEGER, by_type(Ascending), &numbers), [2, 3, 1, 0]);
     assert_eq!(sorted(INTEGER, by_type(Descending), &numbers), [0, 1, 3, 2]);
-    let decimals: [Option<&[u8]>; 5] = [Some(b"10.50"), Some(b"-2.25"), Some(b"9.99"), Some(b"-2.3"), Some(b"0.00")];
+    let decimals: [Option<&[u8]>; 5] =
+        [Some(b"10.50"), Some(b"-2.25"), Some(b"9.99"), Some(b"-2.3"), Some(b"0.00")];
     assert_eq!(sorted(ColumnType::Decimal, by_type(Ascending), &decimals), [3, 1, 4, 2, 0]);
     let times: [Option<&[u8]>; 3] = [Some(b"100:00:00"), Some(b"-01:00:00"), Some(b"23:59:59.5")];
     assert_eq!(sorted(ColumnType::Time, by_type(Ascending), &times), [1, 2, 0]);

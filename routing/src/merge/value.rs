@@ -9,7 +9,10 @@ use crate::plan::Comparison;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
     /// Of that many bytes in the binary protocol.
-    Integer { width: u8, unsigned: Unsigned },
+    Integer {
+        width: u8,
+        unsigned: Unsigned,
+    },
     Decimal,
     Float,
     Double,
@@ -93,7 +96,9 @@ pub(super) fn read(
 pub(super) fn compare(one: &SortValue, other: &SortValue, by: Comparison) -> Ordering {
     match (one, other) {
         (SortValue::Integer(one), SortValue::Integer(other)) => one.cmp(other),
-        (SortValue::Double(one), SortValue::Double(other)) => one.partial_cmp(other).unwrap_or(Ordering::Equal),
+        (SortValue::Double(one), SortValue::Double(other)) => {
+            one.partial_cmp(other).unwrap_or(Ordering::Equal)
+        }
         (SortValue::Bytes(one), SortValue::Bytes(other)) => match by {
             Comparison::PaddedWeights { space, width } => padded(one, other, &space[..usize::from(width)]),
             Comparison::ByType | Comparison::Bytes => one.cmp(other),
@@ -102,8 +107,13 @@ pub(super) fn compare(one: &SortValue, other: &SortValue, by: Comparison) -> Ord
             SortValue::Decimal { negative: left_negative, whole: left_whole, fraction: left_fraction },
             SortValue::Decimal { negative, whole, fraction },
         ) => {
-            let magnitude =
-                || left_whole.len().cmp(&whole.len()).then_with(|| left_whole.cmp(whole)).then_with(|| left_fraction.cmp(fraction));
+            let magnitude = || {
+                left_whole
+                    .len()
+                    .cmp(&whole.len())
+                    .then_with(|| left_whole.cmp(whole))
+                    .then_with(|| left_fraction.cmp(fraction))
+            };
             match (left_negative, negative) {
                 (false, false) => magnitude(),
                 (true, true) => magnitude().reverse(),
@@ -119,7 +129,10 @@ pub(super) fn compare(one: &SortValue, other: &SortValue, by: Comparison) -> Ord
 fn padded(one: &[u8], other: &[u8], space: &[u8]) -> Ordering {
     let length = one.len().max(other.len());
     let filled = |bytes: &[u8], at: usize| bytes.get(at).copied().unwrap_or_else(|| space[at % space.len()]);
-    (0..length).map(|at| filled(one, at).cmp(&filled(other, at))).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    (0..length)
+        .map(|at| filled(one, at).cmp(&filled(other, at)))
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
 }
 
 fn text(bytes: &[u8]) -> Result<&str, BadRow> {
@@ -144,7 +157,8 @@ fn decimal(bytes: &[u8]) -> Result<SortValue, BadRow> {
 /// `-838:59:59.000000` in microseconds.
 fn time_text(bytes: &[u8]) -> Result<i128, BadRow> {
     let text = text(bytes)?;
-    let (clock, fraction) = text.trim_start_matches('-').split_once('.').unwrap_or((text.trim_start_matches('-'), ""));
+    let (clock, fraction) =
+        text.trim_start_matches('-').split_once('.').unwrap_or((text.trim_start_matches('-'), ""));
     let mut micros = 0_i128;
     for part in clock.split(':') {
         micros = micros * 60 + part.parse::<i128>().map_err(|_| BadRow)?;

@@ -54,7 +54,8 @@ impl Shardings<'_> {
             for expr in of.condition.iter().chain(&of.inner).chain(&of.outer) {
                 for conjunct in conjuncts(expr) {
                     if let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = conjunct
-                        && let (Some(one), Some(other)) = (self.column(left, scope), self.column(right, scope))
+                        && let (Some(one), Some(other)) =
+                            (self.column(left, scope), self.column(right, scope))
                     {
                         let (one, other) = (leader(group, one), leader(group, other));
                         group[one.max(other)] = one.min(other);
@@ -62,7 +63,10 @@ impl Shardings<'_> {
                 }
             }
             for column in &of.using {
-                let mut having = self.scopes.of_scope(scope).filter(|(instance, _)| self.keys[*instance].as_ref() == Some(column));
+                let mut having = self
+                    .scopes
+                    .of_scope(scope)
+                    .filter(|(instance, _)| self.keys[*instance].as_ref() == Some(column));
                 if let Some((first, _)) = having.next() {
                     for (other, _) in having {
                         let (one, other) = (leader(group, first), leader(group, other));
@@ -74,7 +78,8 @@ impl Shardings<'_> {
     }
 
     fn keys_of(&self, expr: &Expr, scope: usize, members: &[usize]) -> Keys {
-        let is_key = |expr: &Expr| self.column(expr, scope).is_some_and(|instance| members.contains(&instance));
+        let is_key =
+            |expr: &Expr| self.column(expr, scope).is_some_and(|instance| members.contains(&instance));
         match expr {
             Expr::Nested(inner) => self.keys_of(inner, scope, members),
             Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
@@ -115,7 +120,10 @@ impl Shardings<'_> {
     /// ambiguous to the server, unless `USING` has made them one.
     fn unqualified(&self, ident: &Ident, scope: usize) -> Option<usize> {
         let name = ident.value.to_lowercase();
-        self.scopes.of_scope(scope).find(|(instance, _)| self.keys[*instance].as_ref() == Some(&name)).map(|(found, _)| found)
+        self.scopes
+            .of_scope(scope)
+            .find(|(instance, _)| self.keys[*instance].as_ref() == Some(&name))
+            .map(|(found, _)| found)
     }
 
     fn qualified(&self, table: &Ident, column: &Ident, scope: usize) -> Option<usize> {
@@ -126,7 +134,9 @@ impl Shardings<'_> {
             if of.opaque.contains(&table) {
                 return None;
             }
-            if let Some((instance, _)) = self.scopes.of_scope(scope).find(|(_, instance)| instance.called == table) {
+            if let Some((instance, _)) =
+                self.scopes.of_scope(scope).find(|(_, instance)| instance.called == table)
+            {
                 return (self.keys[instance].as_ref() == Some(&column)).then_some(instance);
             }
             // A derived table does not see what is beside it.

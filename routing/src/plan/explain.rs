@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{ByKey, DataPlan, Gather, Keys, Limit, MovingSides, Operand, Plan, RoutePlan, SidePlan, Sides};
+use super::{
+    ByKey, DataPlan, Gather, Keys, Limit, MovingSides, Operand, Plan, Replacement, RoutePlan, SidePlan,
+    Sides, When, Written,
+};
 use crate::refusal::Refusal;
 use crate::topology::{DoubleWrite, Side, Topology};
 
@@ -42,7 +45,15 @@ fn explain_moving(moving: &MovingSides, topology: &Topology, out: &mut String) {
         DoubleWrite::Strict => "strict",
     };
     let writes = if of.writes == Side::Source { "source" } else { "target" };
-    line(out, 1, &format!("Move {} reads={reads}% writes={writes} double_write={double} by={}", of.name, keys(&moving.keys)));
+    line(
+        out,
+        1,
+        &format!(
+            "Move {} reads={reads}% writes={writes} double_write={double} by={}",
+            of.name,
+            keys(&moving.keys)
+        ),
+    );
     for (name, side) in [("Source", &moving.source), ("Target", &moving.target)] {
         line(out, 2, name);
         match side {
@@ -83,13 +94,31 @@ fn explain_side(side: &SidePlan, topology: &Topology, depth: usize, out: &mut St
     }
     line(out, depth + 1, &route_text(side, topology));
     for splice in &side.splices {
-        line(out, depth + 2, &format!("rewrite {:?} {:?}", splice.when, splice.with));
+        let scattered = if splice.when == When::Scattered { " when scattered" } else { "" };
+        line(out, depth + 2, &format!("write {}{scattered}", replacement(&splice.with, topology)));
+    }
+}
+
+fn replacement(with: &Replacement, topology: &Topology) -> String {
+    match with {
+        Replacement::Table { table, written, alias } => {
+            let database = if *written == Written::Qualified { "the database and " } else { "" };
+            let alias = alias.as_ref().map(|alias| format!(" AS {alias}")).unwrap_or_default();
+            format!("{database}the shard's name of {}{alias}", topology.table_of(*table).name)
+        }
+        Replacement::Database { logical } => {
+            format!("the backend's name of {}", topology.database_of(*logical).name)
+        }
+        Replacement::Text(text) => format!("\"{}\"", text.trim()),
+        Replacement::LastInsertId => "the session's insert id".to_owned(),
+        Replacement::LimitSum => "offset + count".to_owned(),
     }
 }
 
 fn route_text(side: &SidePlan, topology: &Topology) -> String {
     let name = |backend| &topology.backend(backend).name;
-    let because = if side.because.is_empty() { String::new() } else { format!(" because=\"{}\"", side.because) };
+    let because =
+        if side.because.is_empty() { String::new() } else { format!(" because=\"{}\"", side.because) };
     match &side.route {
         RoutePlan::Backend(backend) => format!("Route backend={}", name(*backend)),
         RoutePlan::AnyNode(nodes) => format!("Route any of {} copies", nodes.len()),
@@ -97,9 +126,17 @@ fn route_text(side: &SidePlan, topology: &Topology) -> String {
         RoutePlan::ByKey(ByKey { layout, keys: of, also, unchanged }) => {
             let also: String = also.iter().map(|other| format!(" and {}", keys(other))).collect();
             let unchanged = if unchanged.is_some() { " key unchanged" } else { "" };
-            format!("Route {} of {} shards by {} {}{also}{unchanged}{because}", shards(of), layout.nodes.len(), layout.key, keys(of))
+            format!(
+                "Route {} of {} shards by {} {}{also}{unchanged}{because}",
+                shards(of),
+                layout.nodes.len(),
+                layout.key,
+                keys(of)
+            )
         }
-        RoutePlan::ByRow { layout, rows } => format!("Route {} rows by {} to {} shards", rows.len(), layout.key, layout.nodes.len()),
+        RoutePlan::ByRow { layout, rows } => {
+            format!("Route {} rows by {} to {} shards", rows.len(), layout.key, layout.nodes.len())
+        }
     }
 }
 
@@ -112,7 +149,8 @@ fn shards(of: &Keys) -> &'static str {
 }
 
 fn keys(of: &Keys) -> String {
-    let joined = |parts: &[Keys], with: &str| format!("({})", parts.iter().map(keys).collect::<Vec<_>>().join(with));
+    let joined =
+        |parts: &[Keys], with: &str| format!("({})", parts.iter().map(keys).collect::<Vec<_>>().join(with));
     match of {
         Keys::All => "any".to_owned(),
         Keys::Equal(value) => format!("= {}", operand(value)),
@@ -137,6 +175,7 @@ fn operand(of: &Operand) -> String {
 }
 
 fn limit_text(limit: &Limit) -> String {
-    let offset = limit.offset.as_ref().map(|offset| format!("skip {}, ", operand(offset))).unwrap_or_default();
+    let offset =
+        limit.offset.as_ref().map(|offset| format!("skip {}, ", operand(offset))).unwrap_or_default();
     format!("{offset}take {}", operand(&limit.count))
 }

@@ -43,21 +43,34 @@ pub enum SessionCommand {
     Rollback(Completion),
     /// `SAVEPOINT x`, `ROLLBACK TO x`, `RELEASE SAVEPOINT x`: sent as they are to every branch of the transaction.
     Savepoint,
-    Use { database: String },
+    Use {
+        database: String,
+    },
     Set(Vec<Assignment>),
     ShowWarnings,
     ShowErrors,
     ShowProcesslist,
     /// `KILL [CONNECTION|QUERY] id`.
-    Kill { query_only: KillScope, id: u64 },
+    Kill {
+        query_only: KillScope,
+        id: u64,
+    },
     /// `EXPLAIN ROUTE <statement>`: the statement starts at this byte.
-    ExplainRoute { offset: u32 },
+    ExplainRoute {
+        offset: u32,
+    },
     /// `SELECT LAST_INSERT_ID()` alone: the name of the answer's only column.
-    LastInsertId { column: String },
+    LastInsertId {
+        column: String,
+    },
     /// `SELECT DATABASE()` alone.
-    CurrentDatabase { column: String },
+    CurrentDatabase {
+        column: String,
+    },
     /// `SELECT CONNECTION_ID()` alone.
-    ConnectionId { column: String },
+    ConnectionId {
+        column: String,
+    },
     /// `SHOW DATABASES`.
     ShowDatabases,
 }

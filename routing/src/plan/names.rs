@@ -47,7 +47,8 @@ impl Names<'_> {
     /// Where statements run that name no table.
     pub fn home(&self) -> Result<BackendId, Refusal> {
         let topology = self.topology;
-        let current = self.database.and_then(|name| topology.database(name)).map(|id| topology.database_of(id).default);
+        let current =
+            self.database.and_then(|name| topology.database(name)).map(|id| topology.database_of(id).default);
         current
             .or(self.database.and(topology.other_databases))
             .or_else(|| topology.databases.first().map(|database| database.default))

@@ -42,19 +42,29 @@ pub(super) fn gather(
         .word_at_top("from", 0)
         .map(|index| u32::try_from(parsed.tokens[index].start).unwrap_or(u32::MAX))
         .ok_or_else(|| refusal::SCATTERED_ORDER.because("without FROM"))?;
-    splices.push(Splice { span: parsed.span(at, at), with: Replacement::Text(format!("{hidden} ")), when: When::Scattered });
+    splices.push(Splice {
+        span: parsed.span(at, at),
+        with: Replacement::Text(format!("{hidden} ")),
+        when: When::Scattered,
+    });
     let hidden = u16::try_from(keys.len()).unwrap_or(u16::MAX);
     Ok((Gather::Merge { order: keys, hidden, limit }, splices))
 }
 
-fn limit(parsed: &Parsed<'_>, clause: Option<&LimitClause>, splices: &mut Vec<Splice>) -> Result<Option<Limit>, Refusal> {
+fn limit(
+    parsed: &Parsed<'_>,
+    clause: Option<&LimitClause>,
+    splices: &mut Vec<Splice>,
+) -> Result<Option<Limit>, Refusal> {
     let (count, offset) = match clause {
         None => return Ok(None),
         Some(LimitClause::LimitOffset { limit: Some(count), offset, .. }) => {
             (count, offset.as_ref().map(|offset| &offset.value))
         }
         Some(LimitClause::OffsetCommaLimit { offset, limit }) => (limit, Some(offset)),
-        Some(LimitClause::LimitOffset { limit: None, .. }) => return Err(refusal::SCATTERED_LIMIT.because("")),
+        Some(LimitClause::LimitOffset { limit: None, .. }) => {
+            return Err(refusal::SCATTERED_LIMIT.because(""));
+        }
     };
     let limit = Limit { count: parsed.operand(count), offset: offset.map(|offset| parsed.operand(offset)) };
     push_down(parsed, limit.count, Replacement::LimitSum, splices)?;
@@ -110,14 +120,17 @@ fn sort_key(
         _ => start,
     };
     let text = String::from_utf8_lossy(&parsed.sql[from as usize..end as usize]).into_owned();
-    comparable(&text, &column.kind).ok_or_else(|| refuse(&format!("{}, whose order the proxy does not know", name.value)))
+    comparable(&text, &column.kind)
+        .ok_or_else(|| refuse(&format!("{}, whose order the proxy does not know", name.value)))
 }
 
 /// `ORDER BY` looks among the aliases first.
 fn aliased<'a>(select: &'a Select, expr: &Expr) -> Option<&'a Expr> {
     let Expr::Identifier(name) = expr else { return None };
     select.projection.iter().find_map(|item| match item {
-        SelectItem::ExprWithAlias { expr, alias } if alias.value.eq_ignore_ascii_case(&name.value) => Some(expr),
+        SelectItem::ExprWithAlias { expr, alias } if alias.value.eq_ignore_ascii_case(&name.value) => {
+            Some(expr)
+        }
         _ => None,
     })
 }
@@ -159,7 +172,9 @@ fn comparable(text: &str, kind: &ColumnKind) -> Option<(String, Comparison)> {
         | ColumnKind::Time
         | ColumnKind::DateTime
         | ColumnKind::Timestamp => Some((text.to_owned(), Comparison::ByType)),
-        ColumnKind::Bit | ColumnKind::Enum | ColumnKind::Set => Some((format!("{text}+0"), Comparison::ByType)),
+        ColumnKind::Bit | ColumnKind::Enum | ColumnKind::Set => {
+            Some((format!("{text}+0"), Comparison::ByType))
+        }
         ColumnKind::Binary => Some((text.to_owned(), Comparison::Bytes)),
         ColumnKind::Text { collation, .. } => {
             let compare = match padding(collation)? {
@@ -185,10 +200,11 @@ fn padding(collation: &str) -> Option<Option<([u8; 4], u8)>> {
         "unicode_520_ci" if unicode => padded([0x02, 0x0A, 0, 0], 2),
         "bin" if collation.starts_with("utf8mb4") => padded([0, 0, 0x20, 0], 3),
         "bin" if unicode => padded([0, 0x20, 0, 0], 2),
-        "general_ci" | "swedish_ci" | "bin" if collation.starts_with("latin1") || collation.starts_with("ascii") => {
+        "general_ci" | "swedish_ci" | "bin"
+            if collation.starts_with("latin1") || collation.starts_with("ascii") =>
+        {
             padded([0x20, 0, 0, 0], 1)
         }
         _ => None,
     }
 }
-

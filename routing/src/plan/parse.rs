@@ -31,7 +31,11 @@ pub(super) enum NotParsed {
     Unknown(String),
 }
 
-pub(super) fn parse<'a>(sql: &'a [u8], lexed: &'a Lexed, tokens: &'a [Token]) -> Result<Parsed<'a>, NotParsed> {
+pub(super) fn parse<'a>(
+    sql: &'a [u8],
+    lexed: &'a Lexed,
+    tokens: &'a [Token],
+) -> Result<Parsed<'a>, NotParsed> {
     let operators = tokens.iter().filter(|token| is_operator(sql, token)).count();
     if operators > OPERATORS {
         let detail = format!("{operators} operators, {OPERATORS} are the limit");
@@ -42,9 +46,8 @@ pub(super) fn parse<'a>(sql: &'a [u8], lexed: &'a Lexed, tokens: &'a [Token]) ->
     };
     let mut statements =
         Parser::parse_sql(&MySqlDialect {}, &text).map_err(|error| NotParsed::Unknown(error.to_string()))?;
-    let characters = (!text.is_ascii()).then(|| {
-        text.char_indices().map(|(at, _)| u32::try_from(at).unwrap_or(u32::MAX)).collect()
-    });
+    let characters = (!text.is_ascii())
+        .then(|| text.char_indices().map(|(at, _)| u32::try_from(at).unwrap_or(u32::MAX)).collect());
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
     match (statements.pop(), statements.is_empty()) {
         (Some(statement), true) => Ok(Parsed { sql, lexed, tokens, statement, characters, length }),
@@ -163,9 +166,10 @@ impl Parsed<'_> {
             let same = |symbol| pair.iter().all(|token| token.kind == TokenKind::Symbol(symbol));
             pair[0].end == pair[1].start && (same(b'|') || same(b'&'))
         });
-        let not = self.tokens.windows(2).any(|pair| {
-            pair[0].kind == TokenKind::Symbol(b'!') && pair[1].kind != TokenKind::Symbol(b'=')
-        });
+        let not = self
+            .tokens
+            .windows(2)
+            .any(|pair| pair[0].kind == TokenKind::Symbol(b'!') && pair[1].kind != TokenKind::Symbol(b'='));
         doubled || not || self.has_word("xor")
     }
 

@@ -18,7 +18,8 @@ pub(super) fn whole(
     names: Names<'_>,
     why: &str,
 ) -> Result<DataPlan, Refusal> {
-    let (access, verb) = session::access(sql, tokens).ok_or_else(|| refusal::UNPARSED.because(why.to_owned()))?;
+    let (access, verb) =
+        session::access(sql, tokens).ok_or_else(|| refusal::UNPARSED.because(why.to_owned()))?;
     let words: Vec<String> = tokens.iter().filter_map(|token| token.name(sql)).collect();
     let topology = names.topology;
     let current = names.database.and_then(|name| topology.database(name));
@@ -82,7 +83,9 @@ fn of_named(
     if access == Access::Definition {
         return Err(refusal::DEFINITION.because(of.name.clone()));
     }
-    let shows = ["show", "desc", "describe"].iter().any(|word| tokens.first().is_some_and(|first| first.is(sql, word)));
+    let shows = ["show", "desc", "describe"]
+        .iter()
+        .any(|word| tokens.first().is_some_and(|first| first.is(sql, word)));
     if !shows {
         return Err(refusal::UNPARSED.because(why.to_owned()));
     }

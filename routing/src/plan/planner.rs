@@ -8,8 +8,8 @@ use super::scopes::Scopes;
 use super::sides::Placed;
 use super::write::{self, Write};
 use super::{
-    Access, Context, DataPlan, Gather, Keys, MovingSides, Pin, Plan, Replacement, RoutePlan, SidePlan, Sides, Splice,
-    Touch, When, passed, read, session, touch,
+    Access, Context, DataPlan, Gather, Keys, MovingSides, Pin, Plan, Replacement, RoutePlan, SidePlan, Sides,
+    Splice, Touch, When, passed, read, session, touch,
 };
 use crate::lex::Lexed;
 use crate::lex::words::{self, Token, TokenKind};
@@ -88,7 +88,8 @@ impl Planner<'_> {
         let verb = if insert.replace_into { "REPLACE" } else { "INSERT" };
         let Target::Named(table) = scopes.instances[0].target else {
             // The rows may come from anywhere that is there too.
-            let sides = self.sides(&scopes, |side| self.insert_unnamed(&scopes, side), || Some(Err(untouchable())))?;
+            let sides =
+                self.sides(&scopes, |side| self.insert_unnamed(&scopes, side), || Some(Err(untouchable())))?;
             return Ok(self.plan(verb, Access::Write, &scopes, sides));
         };
         let sides = self.sides(
@@ -102,7 +103,8 @@ impl Planner<'_> {
     /// An `INSERT` into a table that no rule names, perhaps from tables that rules do name.
     fn insert_unnamed(&self, scopes: &Scopes, side: Side) -> Result<SidePlan, Refusal> {
         let topology = self.names.topology;
-        let (route, because) = Placed::new(topology, scopes, side).read(&self.parsed, scopes, self.home()?)?;
+        let (route, because) =
+            Placed::new(topology, scopes, side).read(&self.parsed, scopes, self.home()?)?;
         if matches!(route, RoutePlan::ByKey(_)) {
             return Err(refusal::INSERT_SELECT.because("from a sharded table"));
         }
@@ -125,7 +127,9 @@ impl Planner<'_> {
             return Err(refusal.clone());
         }
         let keys_of = |side: &Result<SidePlan, Refusal>| match side {
-            Ok(SidePlan { route: RoutePlan::ByKey(by_key), .. }) if by_key.also.is_empty() => Some(by_key.keys.clone()),
+            Ok(SidePlan { route: RoutePlan::ByKey(by_key), .. }) if by_key.also.is_empty() => {
+                Some(by_key.keys.clone())
+            }
             Ok(SidePlan { route: RoutePlan::ByRow { rows, .. }, .. }) => {
                 Some(Keys::In(rows.iter().map(|row| row.key).collect()))
             }
@@ -187,9 +191,13 @@ impl Planner<'_> {
     fn is_bare_item(&self, first: usize, after: usize) -> bool {
         let sql = self.parsed.sql;
         let comma = |token: &Token| token.kind == TokenKind::Symbol(b',');
-        let starts = first > 0 && (self.tokens[first - 1].is(sql, "select") || comma(&self.tokens[first - 1]));
+        let starts =
+            first > 0 && (self.tokens[first - 1].is(sql, "select") || comma(&self.tokens[first - 1]));
         let ends = self.tokens.get(after).is_none_or(|token| {
-            comma(token) || token.is(sql, "from") || token.is(sql, "limit") || token.kind == TokenKind::Symbol(b';')
+            comma(token)
+                || token.is(sql, "from")
+                || token.is(sql, "limit")
+                || token.kind == TokenKind::Symbol(b';')
         });
         starts && ends && self.tokens.first().is_some_and(|first| first.is(sql, "select"))
     }
@@ -229,7 +237,8 @@ fn databases(scopes: &Scopes) -> Vec<DatabaseId> {
 
 /// What of a connection's state the statement uses.
 pub(super) fn pin(sql: &[u8], tokens: &[Token]) -> Pin {
-    const LOCKS: [&str; 5] = ["get_lock", "release_lock", "release_all_locks", "is_free_lock", "is_used_lock"];
+    const LOCKS: [&str; 5] =
+        ["get_lock", "release_lock", "release_all_locks", "is_free_lock", "is_used_lock"];
     for (index, token) in tokens.iter().enumerate() {
         let called = tokens.get(index + 1).is_some_and(|next| next.kind == TokenKind::Symbol(b'('));
         if called && (token.is(sql, "found_rows") || token.is(sql, "row_count")) {
@@ -239,9 +248,13 @@ pub(super) fn pin(sql: &[u8], tokens: &[Token]) -> Pin {
             return Pin::NamedLock;
         }
         let at = |index: Option<usize>| {
-            index.and_then(|index| tokens.get(index)).is_some_and(|token| token.kind == TokenKind::Symbol(b'@'))
+            index
+                .and_then(|index| tokens.get(index))
+                .is_some_and(|token| token.kind == TokenKind::Symbol(b'@'))
         };
-        let named = tokens.get(index + 1).is_some_and(|next| matches!(next.kind, TokenKind::Word | TokenKind::Quoted));
+        let named = tokens
+            .get(index + 1)
+            .is_some_and(|next| matches!(next.kind, TokenKind::Word | TokenKind::Quoted));
         if at(Some(index)) && named && !at(index.checked_sub(1)) {
             return Pin::UserVariable;
         }

@@ -13,7 +13,12 @@ use crate::refusal::{self, Refusal};
 use crate::topology::Side;
 
 /// The plan of one side of a query.
-pub(super) fn side(planner: &Planner<'_>, query: &Query, scopes: &Scopes, side: Side) -> Result<SidePlan, Refusal> {
+pub(super) fn side(
+    planner: &Planner<'_>,
+    query: &Query,
+    scopes: &Scopes,
+    side: Side,
+) -> Result<SidePlan, Refusal> {
     let topology = planner.names.topology;
     let placed = Placed::new(topology, scopes, side);
     let (route, because) = placed.read(&planner.parsed, scopes, planner.home()?)?;
@@ -38,7 +43,11 @@ pub(super) fn access(query: &Query) -> Access {
 }
 
 /// What several shards' rows become, if plain rows they are.
-fn scattered(planner: &Planner<'_>, query: &Query, scopes: &Scopes) -> Result<(Gather, Vec<Splice>), Refusal> {
+fn scattered(
+    planner: &Planner<'_>,
+    query: &Query,
+    scopes: &Scopes,
+) -> Result<(Gather, Vec<Splice>), Refusal> {
     let SetExpr::Select(select) = &*query.body else { return Err(refusal::SCATTERED_UNION.because("")) };
     let apart = scopes.scopes.iter().any(|scope| scope.kind == Kind::Apart);
     if query.with.is_some() || apart {
@@ -65,7 +74,9 @@ fn plain(planner: &Planner<'_>, select: &Select) -> Result<(), Refusal> {
     if grouped || select.having.is_some() {
         return Err(refusal::SCATTERED_GROUP.because(""));
     }
-    if select.into.is_some() || ["sql_calc_found_rows", "into", "procedure"].iter().any(|word| planner.parsed.has_word(word)) {
+    if select.into.is_some()
+        || ["sql_calc_found_rows", "into", "procedure"].iter().any(|word| planner.parsed.has_word(word))
+    {
         return Err(refusal::SCATTERED_INTO.because(""));
     }
     let mut functions = Functions { depth: 0 };
@@ -114,8 +125,26 @@ impl Visitor for Functions {
 /// MySQL's and MariaDB's aggregates; stored aggregate functions cannot be told from others, and are rare.
 fn is_aggregate(name: &str) -> bool {
     const NAMES: [&str; 21] = [
-        "count", "sum", "min", "max", "avg", "group_concat", "bit_and", "bit_or", "bit_xor", "std", "stddev", "stddev_pop",
-        "stddev_samp", "variance", "var_pop", "var_samp", "json_arrayagg", "json_objectagg", "any_value", "st_collect",
+        "count",
+        "sum",
+        "min",
+        "max",
+        "avg",
+        "group_concat",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "std",
+        "stddev",
+        "stddev_pop",
+        "stddev_samp",
+        "variance",
+        "var_pop",
+        "var_samp",
+        "json_arrayagg",
+        "json_objectagg",
+        "any_value",
+        "st_collect",
         "grouping",
     ];
     NAMES.contains(&name)

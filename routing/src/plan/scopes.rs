@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AssignmentTarget, Expr, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Statement, TableFactor, TableWithJoins, Visit, Visitor,
+    AssignmentTarget, Expr, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, Statement, TableFactor, TableWithJoins, Visit, Visitor,
 };
 
 use super::names::{Names, Target};
@@ -142,7 +142,13 @@ impl Scopes {
         Ok(())
     }
 
-    fn join(&mut self, scope: usize, join: &Join, parsed: &Parsed<'_>, names: Names<'_>) -> Result<(), Refusal> {
+    fn join(
+        &mut self,
+        scope: usize,
+        join: &Join,
+        parsed: &Parsed<'_>,
+        names: Names<'_>,
+    ) -> Result<(), Refusal> {
         self.factor(scope, &join.relation, parsed, names)?;
         let (constraint, outer) = match &join.join_operator {
             JoinOperator::Join(constraint)
@@ -179,7 +185,9 @@ impl Scopes {
             TableFactor::Table { name, alias, args: None, .. } => {
                 self.table(scope, name, alias.as_ref().map(|alias| alias.name.value.as_str()), parsed, names)
             }
-            TableFactor::NestedJoin { table_with_joins, .. } => self.from(scope, table_with_joins, parsed, names),
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                self.from(scope, table_with_joins, parsed, names)
+            }
             TableFactor::Derived { alias, .. } => {
                 let name = alias.as_ref().map(|alias| alias.name.value.to_lowercase());
                 self.scopes[scope].opaque.push(name.unwrap_or_default());
@@ -238,7 +246,11 @@ impl Scopes {
 }
 
 fn last_part(name: &ObjectName) -> String {
-    name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase()).unwrap_or_default()
+    name.0
+        .last()
+        .and_then(ObjectNamePart::as_ident)
+        .map(|ident| ident.value.to_lowercase())
+        .unwrap_or_default()
 }
 
 /// Walks the syntax tree once.
@@ -253,7 +265,12 @@ struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    fn run(parsed: &'a Parsed<'a>, names: Names<'a>, scopes: Scopes, open: Vec<usize>) -> Result<Scopes, Refusal> {
+    fn run(
+        parsed: &'a Parsed<'a>,
+        names: Names<'a>,
+        scopes: Scopes,
+        open: Vec<usize>,
+    ) -> Result<Scopes, Refusal> {
         let mut collector = Collector { parsed, names, scopes, open, apart: vec![Kind::Root] };
         collector.targets();
         match parsed.statement.visit(&mut collector) {
@@ -336,7 +353,8 @@ impl Visitor for Collector<'_> {
             }
         }
         for item in &select.projection {
-            if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) = item {
+            if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) = item
+            {
                 self.object(name, 0);
             }
         }

@@ -35,9 +35,9 @@ pub(super) fn unsupported(sql: &[u8], tokens: &[Token]) -> Option<Refusal> {
     let words = Words { sql, tokens };
     let first = words.upper(0)?;
     let refused = match first.as_str() {
-        "XA" | "HANDLER" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "LOCK" | "UNLOCK" | "LOAD" | "SHUTDOWN" | "CHANGE"
-        | "PURGE" | "STOP" | "START" | "BINLOG" | "INSTALL" | "UNINSTALL" | "RESET" | "CLONE" | "RESTART" | "IMPORT"
-        | "BEGIN" => true,
+        "XA" | "HANDLER" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "LOCK" | "UNLOCK" | "LOAD" | "SHUTDOWN"
+        | "CHANGE" | "PURGE" | "STOP" | "START" | "BINLOG" | "INSTALL" | "UNINSTALL" | "RESET" | "CLONE"
+        | "RESTART" | "IMPORT" | "BEGIN" => true,
         "DROP" => words.is(1, "PREPARE"),
         "FLUSH" => true,
         _ => false,
@@ -51,10 +51,12 @@ pub(super) fn access(sql: &[u8], tokens: &[Token]) -> Option<(Access, &'static s
     let at = tokens.iter().position(|token| token.kind != TokenKind::Symbol(b'('))?;
     let first = words.upper(at)?;
     let find = |list: &[&'static str]| list.iter().find(|word| **word == first).copied();
-    let reads = ["SELECT", "SHOW", "DESC", "DESCRIBE", "EXPLAIN", "CHECKSUM", "TABLE", "VALUES", "WITH", "HELP"];
+    let reads =
+        ["SELECT", "SHOW", "DESC", "DESCRIBE", "EXPLAIN", "CHECKSUM", "TABLE", "VALUES", "WITH", "HELP"];
     let writes = ["INSERT", "UPDATE", "DELETE", "REPLACE", "CALL", "DO"];
     let definitions = [
-        "CREATE", "ALTER", "DROP", "TRUNCATE", "RENAME", "ANALYZE", "CHECK", "OPTIMIZE", "REPAIR", "GRANT", "REVOKE",
+        "CREATE", "ALTER", "DROP", "TRUNCATE", "RENAME", "ANALYZE", "CHECK", "OPTIMIZE", "REPAIR", "GRANT",
+        "REVOKE",
     ];
     let read = find(&reads).map(|verb| (Access::Read, verb));
     let write = find(&writes).map(|verb| (Access::Write, verb));
@@ -99,7 +101,8 @@ impl Words<'_> {
 
     /// What follows is nothing, or exactly these words.
     fn rest_is(&self, at: usize, words: &[&str]) -> bool {
-        self.len() == at || (self.len() == at + words.len() && words.iter().zip(at..).all(|(word, at)| self.is(at, word)))
+        self.len() == at
+            || (self.len() == at + words.len() && words.iter().zip(at..).all(|(word, at)| self.is(at, word)))
     }
 
     fn text(&self, at: usize) -> Option<&str> {
@@ -266,7 +269,8 @@ fn scoped(scope: Option<&str>, words: Words<'_>) -> Option<Result<Assignment, Re
     match name.as_str() {
         "autocommit" => Some(autocommit(words, value)),
         // These change what the next statement alone does, on one connection alone.
-        "insert_id" | "last_insert_id" | "identity" | "timestamp" | "rand_seed1" | "rand_seed2" | "pseudo_thread_id" => None,
+        "insert_id" | "last_insert_id" | "identity" | "timestamp" | "rand_seed1" | "rand_seed2"
+        | "pseudo_thread_id" => None,
         _ => Some(Ok(Assignment::Variable(name))),
     }
 }

@@ -55,7 +55,12 @@ impl<'a> Placed<'a> {
     }
 
     /// Where a read of all these tables runs.
-    pub fn read(&self, parsed: &Parsed<'_>, scopes: &Scopes, home: BackendId) -> Result<(RoutePlan, String), Refusal> {
+    pub fn read(
+        &self,
+        parsed: &Parsed<'_>,
+        scopes: &Scopes,
+        home: BackendId,
+    ) -> Result<(RoutePlan, String), Refusal> {
         if let [first, others @ ..] = self.sharded.as_slice() {
             return self.by_key(first, others, parsed, scopes);
         }
@@ -69,7 +74,9 @@ impl<'a> Placed<'a> {
             ([], [first, others @ ..]) => {
                 let common: Vec<Node> = first
                     .iter()
-                    .filter(|node| others.iter().all(|nodes| nodes.iter().any(|other| other.backend == node.backend)))
+                    .filter(|node| {
+                        others.iter().all(|nodes| nodes.iter().any(|other| other.backend == node.backend))
+                    })
                     .cloned()
                     .collect();
                 if common.is_empty() {
@@ -100,7 +107,8 @@ impl<'a> Placed<'a> {
         self.copies_on(&self.broadcast, &backends)?;
         let mut groups = Shardings { parsed, scopes, keys: self.keys.clone() }.groups();
         let keys = groups.remove(0);
-        let because = if keys == Keys::All { format!("no condition on {}", first.key) } else { String::new() };
+        let because =
+            if keys == Keys::All { format!("no condition on {}", first.key) } else { String::new() };
         let by_key = ByKey { layout: Arc::clone(first), keys, also: groups, unchanged: None };
         Ok((RoutePlan::ByKey(by_key), because))
     }
@@ -132,9 +140,12 @@ impl<'a> Placed<'a> {
 
     fn copies_on(&self, copies: &[&[Node]], backends: &[BackendId]) -> Result<(), Refusal> {
         for nodes in copies {
-            if let Some(missing) = backends.iter().find(|backend| nodes.iter().all(|node| node.backend != **backend)) {
+            if let Some(missing) =
+                backends.iter().find(|backend| nodes.iter().all(|node| node.backend != **backend))
+            {
                 let name = &self.topology.backend(*missing).name;
-                return Err(refusal::CROSS_BACKEND.because(format!("backend {name} has no copy of a broadcast table")));
+                return Err(refusal::CROSS_BACKEND
+                    .because(format!("backend {name} has no copy of a broadcast table")));
             }
         }
         Ok(())

@@ -22,7 +22,8 @@ pub(super) fn of_write(planner: &Planner<'_>, write: &Write<'_>, scopes: &Scopes
     let table = table.ok_or_else(|| refusal::UNTOUCHABLE.because("several tables"))?;
     let schema = schema(planner, table)?;
     let changes_key = write.assignments.iter().any(|assignment| {
-        write::column(assignment).is_none_or(|column| schema.primary.iter().any(|key| key.eq_ignore_ascii_case(column)))
+        write::column(assignment)
+            .is_none_or(|column| schema.primary.iter().any(|key| key.eq_ignore_ascii_case(column)))
     });
     if changes_key {
         return Err(refusal::UNTOUCHABLE.because("the primary key is assigned"));
@@ -62,7 +63,8 @@ pub(super) fn of_insert(planner: &Planner<'_>, insert: &Insert, table: TableId) 
     let columns = write::columns(insert, Some(schema)).ok_or_else(|| refusal::UNTOUCHABLE.because(""))?;
     let mut keys: Vec<Vec<Operand>> = Vec::new();
     for name in &schema.primary {
-        let counted = schema.column(name).is_some_and(|column| column.generation == Generation::AutoIncrement);
+        let counted =
+            schema.column(name).is_some_and(|column| column.generation == Generation::AutoIncrement);
         let given = write::given(planner, insert, &columns, name);
         if given.contains(&Operand::Computed) && !counted {
             return Err(refusal::UNTOUCHABLE.because(format!("{name} is computed")));

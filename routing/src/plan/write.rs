@@ -1,8 +1,8 @@
 //! `INSERT`, `REPLACE`, `UPDATE`, `DELETE`.
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, Delete, Expr, FromTable, Insert, ObjectName, ObjectNamePart, OnInsert, Query, SetExpr,
-    TableFactor, TableObject, TableWithJoins, Update,
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Insert, ObjectName, ObjectNamePart, OnInsert,
+    Query, SetExpr, TableFactor, TableObject, TableWithJoins, Update,
 };
 
 use super::names::{self, Renaming, Target};
@@ -64,7 +64,10 @@ pub(super) fn of_delete(delete: &Delete) -> Write<'_> {
 /// Does the `DELETE` name its targets apart from its tables? Those are aliases.
 pub(super) fn is_multi_table(delete: &Delete) -> bool {
     let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
-    !delete.tables.is_empty() || delete.using.is_some() || from.len() > 1 || from.iter().any(|table| !table.joins.is_empty())
+    !delete.tables.is_empty()
+        || delete.using.is_some()
+        || from.len() > 1
+        || from.iter().any(|table| !table.joins.is_empty())
 }
 
 impl Write<'_> {
@@ -103,7 +106,9 @@ pub(super) fn side(
         Some(table) => placed.write(table, &planner.parsed, scopes, planner.home()?)?,
         None => {
             let copied = scopes.of_scope(0).any(|(_, instance)| match instance.target {
-                Target::Named(table) => matches!(topology.table_of(table).placement(side), Placement::Broadcast(_)),
+                Target::Named(table) => {
+                    matches!(topology.table_of(table).placement(side), Placement::Broadcast(_))
+                }
                 _ => false,
             });
             if copied {
@@ -134,7 +139,9 @@ pub(super) fn side(
 
 /// What an assignment writes to the shard key.
 fn assigned<'a>(assignments: &'a [Assignment], layout: &Layout) -> Option<&'a Expr> {
-    let key = |assignment: &&Assignment| column(assignment).is_none_or(|column| column.eq_ignore_ascii_case(&layout.key));
+    let key = |assignment: &&Assignment| {
+        column(assignment).is_none_or(|column| column.eq_ignore_ascii_case(&layout.key))
+    };
     assignments.iter().find(key).map(|assignment| &assignment.value)
 }
 
@@ -170,7 +177,11 @@ pub(super) fn rows(insert: &Insert) -> Option<Vec<&[Expr]>> {
 /// The columns that the rows give, lower case.
 pub(super) fn columns(insert: &Insert, schema: Option<&TableSchema>) -> Option<Vec<String>> {
     if !insert.assignments.is_empty() {
-        return insert.assignments.iter().map(|assignment| column(assignment).map(str::to_lowercase)).collect();
+        return insert
+            .assignments
+            .iter()
+            .map(|assignment| column(assignment).map(str::to_lowercase))
+            .collect();
     }
     if insert.columns.is_empty() {
         return schema.map(|schema| schema.columns.iter().map(|column| column.name.to_lowercase()).collect());
@@ -221,12 +232,15 @@ pub(super) fn insert_side(
         return Err(refusal::SHARD_KEY_CHANGED.because(layout.key.clone()));
     }
     let schema = topology.table_of(table).schema.as_deref();
-    let columns = columns(insert, schema).ok_or_else(|| refusal::SCHEMA_UNKNOWN.because(topology.table_of(table).name.clone()))?;
+    let columns = columns(insert, schema)
+        .ok_or_else(|| refusal::SCHEMA_UNKNOWN.because(topology.table_of(table).name.clone()))?;
     if !columns.contains(&layout.key.to_lowercase()) {
         return Err(refusal::NO_SHARD_KEY.because(layout.key.clone()));
     }
     let keys = given(planner, insert, &columns, &layout.key);
-    let ids = schema.and_then(TableSchema::auto_increment).map(|column| given(planner, insert, &columns, &column.name));
+    let ids = schema
+        .and_then(TableSchema::auto_increment)
+        .map(|column| given(planner, insert, &columns, &column.name));
     if ids.iter().flatten().any(|id| matches!(id, Operand::Null | Operand::Computed)) {
         return Err(refusal::NO_ID.because(topology.table_of(table).name.clone()));
     }
@@ -248,7 +262,11 @@ fn row_spans(planner: &Planner<'_>, rows: usize) -> Result<Vec<Span>, Refusal> {
     let values = parsed.word_at_top("values", 0).or_else(|| parsed.word_at_top("value", 0));
     let Some(values) = values else {
         // `INSERT … SET` has one row, which is never taken apart.
-        return if rows == 1 { Ok(vec![whole]) } else { Err(refusal::UNPARSED.because("the rows of VALUES")) };
+        return if rows == 1 {
+            Ok(vec![whole])
+        } else {
+            Err(refusal::UNPARSED.because("the rows of VALUES"))
+        };
     };
     let mut spans = Vec::with_capacity(rows);
     let (mut depth, mut start) = (0_u32, None);

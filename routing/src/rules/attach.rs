@@ -65,6 +65,8 @@ fn as_key(key: &KeyValue, key_type: &KeyType) -> Result<KeyValue, String> {
     };
     match key_type.compared(literal) {
         Exactness::Value(key) => Ok(key),
-        Exactness::Nothing | Exactness::Unknown => Err(format!("{key} is no exact value of the shard key's column")),
+        Exactness::Nothing | Exactness::Unknown => {
+            Err(format!("{key} is no exact value of the shard key's column"))
+        }
     }
 }

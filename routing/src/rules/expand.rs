@@ -22,12 +22,15 @@ pub(super) fn nodes(pattern: &str) -> Result<Vec<NodeName>, String> {
         return Ok(backends.into_iter().map(node).collect());
     }
     if tables.len() % backends.len() != 0 {
-        let message = format!("{} tables cannot be dealt evenly over {} backends", tables.len(), backends.len());
+        let message =
+            format!("{} tables cannot be dealt evenly over {} backends", tables.len(), backends.len());
         return Err(message);
     }
     let each = tables.len() / backends.len();
     let dealt = tables.into_iter().enumerate();
-    Ok(dealt.map(|(place, table)| NodeName { backend: backends[place / each].clone(), table: Some(table) }).collect())
+    Ok(dealt
+        .map(|(place, table)| NodeName { backend: backends[place / each].clone(), table: Some(table) })
+        .collect())
 }
 
 /// At the dot that is not inside of braces.
@@ -47,7 +50,11 @@ fn split(pattern: &str) -> Option<(&str, &str)> {
 /// `a{0..2}b{x,y}` as `a0bx, a0by, a1bx, …`.
 pub(super) fn names(pattern: &str) -> Result<Vec<String>, String> {
     let Some((before, rest)) = pattern.split_once('{') else {
-        return if pattern.is_empty() { Err("an empty name".to_owned()) } else { Ok(vec![pattern.to_owned()]) };
+        return if pattern.is_empty() {
+            Err("an empty name".to_owned())
+        } else {
+            Ok(vec![pattern.to_owned()])
+        };
     };
     let (inner, after) = rest.split_once('}').ok_or("`{` without `}`")?;
     let middles = alternatives(inner)?;

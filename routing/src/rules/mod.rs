@@ -7,6 +7,8 @@
 mod attach;
 mod check;
 mod expand;
+mod functions;
+mod moves;
 mod raw;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use crate::document::{Found, Section};
-use crate::key::{KeyType, KeyValue, Exactness, Literal};
+use crate::key::{Exactness, KeyType, KeyValue, Literal};
 
 #[derive(Debug, Default)]
 pub(super) struct Raw {
@@ -91,16 +91,20 @@ pub(super) struct RawLayout {
 pub(super) fn read(mut root: Section<'_>) -> Raw {
     let mut raw = Raw::default();
     if let Some(mut section) = root.section("backends") {
-        raw.backends = section.named_sections().into_iter().map(|(name, section)| backend(name, section)).collect();
+        raw.backends =
+            section.named_sections().into_iter().map(|(name, section)| backend(name, section)).collect();
     }
     if let Some(mut section) = root.section("databases") {
-        raw.databases = section.named_sections().into_iter().map(|(name, section)| database(name, section)).collect();
+        raw.databases =
+            section.named_sections().into_iter().map(|(name, section)| database(name, section)).collect();
     }
     if let Some(mut section) = root.section("tables") {
-        raw.tables = section.named_sections().into_iter().map(|(name, section)| table(name, section)).collect();
+        raw.tables =
+            section.named_sections().into_iter().map(|(name, section)| table(name, section)).collect();
     }
     if let Some(mut section) = root.section("moves") {
-        raw.moves = section.named_sections().into_iter().map(|(name, section)| moving(name, section)).collect();
+        raw.moves =
+            section.named_sections().into_iter().map(|(name, section)| moving(name, section)).collect();
     }
     if let Some(mut section) = root.section("transactions") {
         raw.across_shards = section.string("across_shards");
@@ -171,11 +175,17 @@ fn nodes(section: &mut Section<'_>) -> Option<Found<Vec<String>>> {
     let found = section.value("nodes")?;
     let texts = match &found.value {
         DeValue::String(pattern) => Some(vec![pattern.to_string()]),
-        DeValue::Array(items) => items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect(),
+        DeValue::Array(items) => {
+            items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
+        }
         _ => None,
     };
     if texts.is_none() {
-        section.report("nodes", &found.at, "must be a text like \"s{0..1}.users_{0..3}\", or a list of those");
+        section.report(
+            "nodes",
+            &found.at,
+            "must be a text like \"s{0..1}.users_{0..3}\", or a list of those",
+        );
     }
     texts.map(|value| Found { value, at: found.at })
 }
@@ -228,10 +238,16 @@ fn from(section: &mut Section<'_>) -> Option<RawFrom> {
             if whole {
                 return Some(RawFrom::Layouts(vec![(String::new(), layout(inner))]));
             }
-            Some(RawFrom::Layouts(inner.named_sections().into_iter().map(|(name, inner)| (name, layout(inner))).collect()))
+            Some(RawFrom::Layouts(
+                inner.named_sections().into_iter().map(|(name, inner)| (name, layout(inner))).collect(),
+            ))
         }
         _ => {
-            section.report("from", &found.at, "must be a backend's name or a layout { function = …, nodes = … }");
+            section.report(
+                "from",
+                &found.at,
+                "must be a backend's name or a layout { function = …, nodes = … }",
+            );
             None
         }
     }
@@ -257,7 +273,11 @@ fn reads(section: &mut Section<'_>) -> u16 {
         // In range, as just checked.
         Some(value) => (0..=10_000_u16).find(|whole| f64::from(*whole) >= value.round()).unwrap_or(0),
         None => {
-            section.report("reads", &found.at, "must be a percentage from 0 to 100, with at most two places behind the point");
+            section.report(
+                "reads",
+                &found.at,
+                "must be a percentage from 0 to 100, with at most two places behind the point",
+            );
             0
         }
     }
@@ -265,7 +285,9 @@ fn reads(section: &mut Section<'_>) -> u16 {
 
 fn key(value: &DeValue<'_>) -> Option<KeyValue> {
     let literal = match value {
-        DeValue::Integer(number) => Literal::Integer(i128::from_str_radix(number.as_str(), number.radix()).ok()?),
+        DeValue::Integer(number) => {
+            Literal::Integer(i128::from_str_radix(number.as_str(), number.radix()).ok()?)
+        }
         DeValue::String(text) => Literal::String(text.as_bytes()),
         _ => return None,
     };
@@ -310,7 +332,9 @@ fn pairs(section: &mut Section<'_>, name: &'static str) -> Vec<(u32, u32)> {
         _ => None,
     };
     let pair = |value: &DeValue<'_>| match value {
-        DeValue::Array(items) if items.len() == 2 => Some((number(items[0].get_ref())?, number(items[1].get_ref())?)),
+        DeValue::Array(items) if items.len() == 2 => {
+            Some((number(items[0].get_ref())?, number(items[1].get_ref())?))
+        }
         _ => None,
     };
     let read = match &found.value {
@@ -318,7 +342,11 @@ fn pairs(section: &mut Section<'_>, name: &'static str) -> Vec<(u32, u32)> {
         _ => None,
     };
     read.unwrap_or_else(|| {
-        section.report(name, &found.at, "must be a list of pairs [first slot, last slot], one for each shard");
+        section.report(
+            name,
+            &found.at,
+            "must be a list of pairs [first slot, last slot], one for each shard",
+        );
         Vec::new()
     })
 }

@@ -12,11 +12,14 @@ pub(super) fn server(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> R
     if database.is_some_and(|database| database.contains(['/', '?'])) {
         return Err("nothing may follow the database".to_owned());
     }
-    let (login, place) = address.rsplit_once('@').ok_or("a user is missing: mysql://user@host:port/database")?;
+    let (login, place) =
+        address.rsplit_once('@').ok_or("a user is missing: mysql://user@host:port/database")?;
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().map_err(|_| format!("`{port}` is not a port"))?),
-        None => (place, 3306),
+        Some((host, port)) if !port.ends_with(']') => {
+            (host, port.parse().map_err(|_| format!("`{port}` is not a port"))?)
+        }
+        _ => (place, 3306),
     };
     if host.is_empty() || user.is_empty() {
         return Err("a user and a host are needed: mysql://user@host:port/database".to_owned());

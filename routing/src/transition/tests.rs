@@ -66,7 +66,8 @@ fn every_step_of_a_move_is_sorted_as_the_golden_says() {
         for to in steps.iter().filter(|to| **to != from) {
             let (old, new) = (with_move(from), with_move(to));
             for (synced, kept) in [(Synced::No, SourceKept::No), (Synced::Yes, SourceKept::Yes)] {
-                let name = |text: &str| if text.is_empty() { "idle".to_owned() } else { text.replace('\n', " ") };
+                let name =
+                    |text: &str| if text.is_empty() { "idle".to_owned() } else { text.replace('\n', " ") };
                 let facts = if synced == Synced::Yes { "synced" } else { "not synced" };
                 let effect = sorted(&old, &new, synced, kept);
                 writeln!(matrix, "{} => {} ({facts}): {effect}", name(from), name(to)).unwrap();
@@ -89,11 +90,19 @@ fn what_would_hide_rows_is_refused() {
         let effect = sorted(&base, &new, Synced::Yes, SourceKept::Yes);
         assert!(effect.contains(&format!("refused {id}")), "{to}: {effect}");
     };
-    check("shards = 2 }\nnodes = \"s{0..1}.users\"", "shards = 4 }\nnodes = \"s{0..1}.users_{0..3}\"", "SHD1601");
+    check(
+        "shards = 2 }\nnodes = \"s{0..1}.users\"",
+        "shards = 4 }\nnodes = \"s{0..1}.users_{0..3}\"",
+        "SHD1601",
+    );
     check("shard_key = \"id\"", "shard_key = \"user_id\"", "SHD1601");
     check("127.0.0.1:2/shop", "127.0.0.1:9/shop", "SHD1603");
     check("default = \"legacy\"", "default = \"s0\"", "SHD1604");
-    check("[tables.users]\nshard_key = \"id\"\nfunction = { kind = \"mod\", shards = 2 }\nnodes = \"s{0..1}.users\"", "", "SHD1601");
+    check(
+        "[tables.users]\nshard_key = \"id\"\nfunction = { kind = \"mod\", shards = 2 }\nnodes = \"s{0..1}.users\"",
+        "",
+        "SHD1601",
+    );
 }
 
 #[test]

@@ -1,0 +1,176 @@
+//! Moves as the rules write them: which tables, from where, under which traffic.
+
+use std::sync::Arc;
+
+use super::check::Check;
+use super::raw::{RawFrom, RawLayout, RawMove};
+use crate::document::Found;
+use crate::key::KeyType;
+use crate::topology::{Capture, DoubleWrite, Layout, Move, MoveId, Moving, Node, Placement, Side, TableId};
+
+impl Check<'_> {
+    pub(super) fn moving(&mut self, raw: &RawMove) {
+        let key = format!("moves.{}", raw.name);
+        let by = MoveId(u16::try_from(self.topology.moves.len()).unwrap_or(u16::MAX));
+        let mut of = Move { reads: raw.reads, hold_ms: raw.hold_ms, ..Move::idle(&raw.name) };
+        of.always.clone_from(&raw.always);
+        of.never.clone_from(&raw.never);
+        of.capture = self.capture(raw, &key);
+        of.double_write = self.choice(
+            &raw.double_write,
+            &format!("{key}.double_write"),
+            DoubleWrite::Off,
+            &[
+                ("off", DoubleWrite::Off),
+                ("async", DoubleWrite::Async),
+                ("sync", DoubleWrite::Sync),
+                ("strict", DoubleWrite::Strict),
+            ],
+        );
+        if let (DoubleWrite::Async, Some(found)) = (of.double_write, &raw.double_write) {
+            self.report(
+                &found.at,
+                &format!("{key}.double_write"),
+                "\"async\" is not supported by this version",
+            );
+        }
+        let sides = [("source", Side::Source), ("target", Side::Target)];
+        of.writes = self.choice(&raw.writes, &format!("{key}.writes"), Side::Source, &sides);
+        let (Some(tables), Some(from)) = (&raw.tables, &raw.from) else {
+            self.report(&raw.at, &key, "`tables` and `from` are needed: which rows move, and from where");
+            return;
+        };
+        for name in &tables.value {
+            let table_key = format!("{key}.tables");
+            let Some((database, name)) = self.table_name(name, &tables.at, &table_key) else { continue };
+            let Some(id) = self.topology.table(database, name) else {
+                self.report(
+                    &tables.at,
+                    &table_key,
+                    format!("`{name}` has no [tables.{name}], which says where its rows go"),
+                );
+                continue;
+            };
+            of.tables.push(id);
+            let Some(source) = self.source(from, id, &key) else { continue };
+            let table = &mut self.topology.tables[id.0 as usize];
+            let problem = if table.moving.is_some() {
+                Some(format!("`{name}` is in two moves"))
+            } else if table.placement == source {
+                Some(format!("`{name}` would move to where it is"))
+            } else {
+                table.moving = Some(Moving { by, source });
+                None
+            };
+            if let Some(problem) = problem {
+                self.report(&tables.at, &table_key, problem);
+            }
+        }
+        self.topology.moves.push(of);
+    }
+
+    fn capture(&self, raw: &RawMove, key: &str) -> Capture {
+        let column = raw.column.as_ref().map(|column| column.value.clone());
+        match raw.capture.as_ref().map(|found| (found.value.as_str(), &found.at)) {
+            None | Some(("binlog", _)) => Capture::Binlog,
+            Some(("none", _)) => Capture::None,
+            Some(("timestamp", at)) => {
+                if column.is_none() {
+                    self.report(at, key, "capture = \"timestamp\" needs `column`");
+                }
+                Capture::Timestamp { column: column.unwrap_or_default() }
+            }
+            Some((other, at)) => {
+                self.report(
+                    at,
+                    &format!("{key}.capture"),
+                    format!("`{other}` is none of binlog, timestamp, none"),
+                );
+                Capture::Binlog
+            }
+        }
+    }
+
+    pub(super) fn choice<T: Copy>(
+        &self,
+        found: &Option<Found<String>>,
+        key: &str,
+        default: T,
+        known: &[(&str, T)],
+    ) -> T {
+        let Some(found) = found else { return default };
+        if let Some((_, value)) = known.iter().find(|(name, _)| *name == found.value) {
+            return *value;
+        }
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        self.report(&found.at, key, format!("`{}` is none of {}", found.value, names.join(", ")));
+        default
+    }
+
+    fn source(&mut self, from: &RawFrom, table: TableId, key: &str) -> Option<Placement> {
+        let name = self.topology.table_of(table).name.clone();
+        match from {
+            RawFrom::Backend(backend) => {
+                let backend = self.backend(&backend.value, &backend.at, &format!("{key}.from"))?;
+                Some(Placement::Single(Node { backend, table: name }))
+            }
+            RawFrom::Layouts(layouts) => {
+                let of =
+                    |(table, _): &&(String, RawLayout)| table.is_empty() || table.eq_ignore_ascii_case(&name);
+                let Some((_, layout)) = layouts.iter().find(of) else {
+                    self.document.report(
+                        None,
+                        &format!("{key}.from"),
+                        format!("says nothing about `{name}`"),
+                    );
+                    return None;
+                };
+                self.old_layout(layout, table, &name, key)
+            }
+        }
+    }
+
+    fn old_layout(&mut self, raw: &RawLayout, table: TableId, name: &str, key: &str) -> Option<Placement> {
+        let key = &format!("{key}.from");
+        let (Some(function), Some(nodes)) = (&raw.function, &raw.nodes) else {
+            self.report(&raw.at, key, "an older layout needs `function` and `nodes`");
+            return None;
+        };
+        let shard_key = self.topology.table_of(table).shard_key().map(str::to_owned);
+        let Some(shard_key) = shard_key else {
+            self.report(&raw.at, key, format!("`{name}` is not sharded, so it has no older layout"));
+            return None;
+        };
+        let nodes = self.nodes(nodes, name, key)?;
+        let function = self.function(function, key)?;
+        self.fits(&function, &nodes, &raw.at, key)?;
+        // Old layouts of one move with the same function over the same backends are co-located, as the new ones are.
+        let like = |layout: &Layout| {
+            layout.function == function
+                && layout.nodes.len() == nodes.len()
+                && layout.nodes.iter().zip(&nodes).all(|(one, other)| one.backend == other.backend)
+        };
+        let sources = self
+            .topology
+            .tables
+            .iter()
+            .filter_map(|table| table.moving.as_ref().map(|moving| &moving.source));
+        let group = sources
+            .filter_map(|source| match source {
+                Placement::Sharded(layout) if like(layout) => Some(layout.group),
+                _ => None,
+            })
+            .next()
+            .unwrap_or_else(|| {
+                self.groups += 1;
+                self.groups
+            });
+        Some(Placement::Sharded(Arc::new(Layout {
+            key: shard_key,
+            key_type: KeyType::Assumed,
+            function,
+            nodes,
+            group,
+        })))
+    }
+}
