@@ -10,9 +10,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
+use shardway_migration::verify;
 use shardway_routing::transition::{Change, Effect};
 
-use crate::control::{Control, status};
+use crate::control::{Control, moves, status};
 use crate::metrics;
 
 type Shared = State<Arc<Control>>;
@@ -31,6 +32,9 @@ pub async fn start(control: Arc<Control>, address: SocketAddr) -> std::io::Resul
         .route("/api/rules/{version}/revert", post(revert))
         .route("/api/reload", post(reload))
         .route("/api/plan", post(plan))
+        .route("/api/moves/{name}", get(one_move))
+        .route("/api/moves/{name}/start", post(start_move))
+        .route("/api/moves/{name}/verify", post(verify_move))
         .layer(middleware::from_fn_with_state(Arc::clone(&control), authorize));
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -115,6 +119,29 @@ async fn revert(State(control): Shared, Path(version): Path<u64>) -> Response {
         );
     }
     reload(State(control)).await
+}
+
+async fn one_move(State(control): Shared, Path(name): Path<String>) -> Response {
+    match status::status(&control).moves.into_iter().find(|of| of.name == name) {
+        Some(of) => Json(of).into_response(),
+        None => failed(StatusCode::NOT_FOUND, "no such move is in force"),
+    }
+}
+
+async fn start_move(State(control): Shared, Path(name): Path<String>) -> Response {
+    match moves::start(&control, &name) {
+        Ok(()) => Json(json!({ "started": name })).into_response(),
+        Err(error) => failed(StatusCode::CONFLICT, &error),
+    }
+}
+
+/// The body chooses the mode: `count`, or `hash` for every row.
+async fn verify_move(State(control): Shared, Path(name): Path<String>, mode: String) -> Response {
+    let mode = if mode.trim() == "count" { verify::Mode::Count } else { verify::Mode::Full };
+    match moves::verify(&control, &name, mode).await {
+        Ok(verified) => Json(verified).into_response(),
+        Err(error) => failed(StatusCode::CONFLICT, &error),
+    }
 }
 
 async fn plan(State(control): Shared, text: String) -> Response {

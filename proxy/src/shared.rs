@@ -1,16 +1,18 @@
 //! What every worker, the control plane and the admin interface see of each other.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use shardway_migration::heal::Journal;
 use shardway_routing::key::KeyValue;
 use shardway_routing::lex::{Flavour, ServerVersion};
 use shardway_routing::topology::{TableId, Topology};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::backend::health::Health;
 use crate::config::Config;
@@ -56,54 +58,65 @@ impl Snapshot {
 
 /// Shard keys whose rows may differ between the two sides of a move until they are healed.
 ///
-/// In memory for reads: the durable record is the dirty-key table on the authority. Loaded from there at start.
+/// In memory for reads: the durable record is the journal on the authority. Loaded from there at start.
 #[derive(Debug, Default)]
 pub struct DirtyKeys {
-    /// Counts per logical `database.table` (lower case) and shard key.
-    keys: DashMap<(String, KeyValue), u32>,
-    total: AtomicU64,
+    /// By the transaction's token.
+    transactions: DashMap<u64, Vec<Dirty>>,
+    /// Transactions by table and key.
+    keys: DashMap<Dirty, u32>,
 }
 
+/// Logical `database.table` and shard key; `None` is a key that nobody knows, so any may be meant.
+pub type Dirty = (String, Option<KeyValue>);
+
 impl DirtyKeys {
-    pub fn add(&self, table: &str, key: KeyValue) {
-        *self.keys.entry((table.to_owned(), key)).or_insert(0) += 1;
-        self.total.fetch_add(1, Ordering::AcqRel);
+    pub fn add(&self, token: u64, keys: Vec<Dirty>) {
+        if !self.transactions.contains_key(&token) {
+            for key in &keys {
+                *self.keys.entry(key.clone()).or_insert(0) += 1;
+            }
+            self.transactions.insert(token, keys);
+        }
     }
 
-    pub fn remove(&self, table: &str, key: KeyValue) {
-        if let dashmap::Entry::Occupied(mut entry) = self.keys.entry((table.to_owned(), key)) {
-            *entry.get_mut() -= 1;
-            if *entry.get() == 0 {
-                entry.remove();
+    pub fn remove(&self, token: u64) {
+        let Some((_, keys)) = self.transactions.remove(&token) else { return };
+        for key in keys {
+            if let dashmap::Entry::Occupied(mut entry) = self.keys.entry(key) {
+                *entry.get_mut() -= 1;
+                if *entry.get() == 0 {
+                    entry.remove();
+                }
             }
-            self.total.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
     #[must_use]
     pub fn contains(&self, table: &str, key: &KeyValue) -> bool {
-        self.total.load(Ordering::Acquire) > 0 && self.keys.contains_key(&(table.to_owned(), key.clone()))
+        let known = |key| self.keys.contains_key(&(table.to_owned(), key));
+        !self.is_empty() && (known(Some(key.clone())) || known(None))
+    }
+
+    /// Tokens of the transactions that left them.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<u64> {
+        self.transactions.iter().map(|entry| *entry.key()).collect()
     }
 
     #[must_use]
-    pub fn len(&self) -> u64 {
-        self.total.load(Ordering::Acquire)
+    pub fn len(&self) -> usize {
+        self.keys.len()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.keys.is_empty()
     }
 
     #[must_use]
     pub fn has_table(&self, table: &str) -> bool {
         self.keys.iter().any(|entry| entry.key().0 == table)
-    }
-
-    /// Tables with dirty keys.
-    #[must_use]
-    pub fn tables(&self) -> HashSet<String> {
-        self.keys.iter().map(|entry| entry.key().0.clone()).collect()
     }
 }
 
@@ -122,6 +135,9 @@ pub struct Shared {
     pub metrics: Metrics,
     version: ArcSwap<Announced>,
     next_session: AtomicU64,
+    forgotten: UnboundedSender<(Journal, u64)>,
+    /// Taken once, by the task that empties journals.
+    to_forget: Mutex<Option<UnboundedReceiver<(Journal, u64)>>>,
 }
 
 /// What the greeting says, and what it means for lexing.
@@ -137,6 +153,7 @@ impl Shared {
     pub fn new(config: Arc<Config>) -> Shared {
         let gates = Gates::new(config.limits.held_statements);
         let snapshot = Snapshot::new(Topology::empty(), &gates);
+        let (forgotten, to_forget) = unbounded_channel();
         let announced = config.server_version.clone().unwrap_or_else(|| "8.0.0-shardway".to_owned());
         Shared {
             started: Instant::now(),
@@ -148,6 +165,8 @@ impl Shared {
             metrics: Metrics::default(),
             version: ArcSwap::from_pointee(Announced { number: version_number(&announced), text: announced }),
             next_session: AtomicU64::new(1),
+            forgotten,
+            to_forget: Mutex::new(Some(to_forget)),
             config,
         }
     }
@@ -180,6 +199,17 @@ impl Shared {
             let announced = Announced { number: version_number(backend), text: backend.to_owned() };
             self.version.store(Arc::new(announced));
         }
+    }
+
+    /// Both sides have a transaction's rows: its journal entries may go, when somebody has time.
+    pub fn forget(&self, journal: Journal, token: u64) {
+        // Without a receiver the process is ending; healing will remove the entries.
+        let _ = self.forgotten.send((journal, token));
+    }
+
+    /// The queue of [`Shared::forget`], for its one reader.
+    pub fn take_forgotten(&self) -> Option<UnboundedReceiver<(Journal, u64)>> {
+        self.to_forget.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The version string of the greeting.

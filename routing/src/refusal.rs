@@ -122,6 +122,10 @@ registry! {
     HELD_QUEUE_FULL = "SHD1401" 1205 "HY000" Later "too many statements wait for a rule change", "try again";
     UNTOUCHABLE = "SHD1410" 1235 "42000" Never "a write whose rows cannot be told, on a table under double write", "write to one table, by key or with a WHERE clause";
     UNIQUE_UPSERT = "SHD1411" 1235 "42000" Never "REPLACE or ON DUPLICATE KEY UPDATE under double write on a table with further unique keys", "INSERT, UPDATE or DELETE by primary key";
+    NO_PRIMARY_KEY = "SHD1420" 1235 "HY000" Never "a moving table without a usable primary key", "give the table a primary key of integers, text or bytes";
+    INEXACT_COLUMN = "SHD1421" 1235 "HY000" Never "a column that cannot be carried exactly", "leave the table out of the move";
+    MIRROR_FAILED = "SHD1422" 1105 "HY000" Later "strict double write: the other side did not accept the write, and nothing was written", "try again; `shardway status` says which backend is down";
+    MIRROR_UNCERTAIN = "SHD1423" 1105 "HY000" Never "strict double write: the write is committed, the other side will follow", "read the row before writing it again";
     BACKEND_DOWN = "SHD1501" 1105 "HY000" Later "a backend does not answer", "`shardway status` says which and why";
     POOL_EXHAUSTED = "SHD1502" 1040 "08004" Later "no free connection to a backend", "try again, or raise pool.max";
     BACKEND_LOST = "SHD1503" 2013 "HY000" Later "the connection to a backend was lost", "try again";
@@ -132,5 +136,4 @@ registry! {
     NOT_SYNCED = "SHD1605" 1235 "HY000" Later "the target has not got every row and every write", "switch double write on, carry the rows over, then try again";
     SOURCE_NOT_KEPT = "SHD1606" 1235 "HY000" Never "the source has not received the writes since the target owns them", "keep double write on for as long as the way back must stay open";
     GRAY_WITHOUT_DOUBLE_WRITE = "SHD1607" 1235 "HY000" Never "gray readers of the target would miss writes", "set reads to 0 and always to [] before double write goes off";
-    DOUBLE_WRITE_UNSERVED = "SHD1608" 1235 "HY000" Never "double write is not served by this version", "leave double_write = \"off\"";
 }

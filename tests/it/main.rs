@@ -5,6 +5,7 @@
 mod connect;
 mod differential;
 mod documents;
+mod double_write;
 mod hostile;
 mod prepared;
 mod rules;

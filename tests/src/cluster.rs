@@ -15,6 +15,13 @@ pub struct Cluster {
     pub shards: [Server; 2],
 }
 
+/// Where a shop's users and orders are at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    OnShards,
+    OnLegacy,
+}
+
 /// A shop of one test: users and their orders sharded, regions copied, everything else on the legacy server.
 #[derive(Debug)]
 pub struct Shop {
@@ -65,11 +72,29 @@ impl Shop {
         Shop::open_with("").await
     }
 
-    /// The same, with more lines for `shardway.toml`.
+    /// A shop whose users and orders are on the legacy server, about to move to the shards.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub async fn open_moving() -> Shop {
+        Shop::make("", Rows::OnLegacy).await
+    }
+
+    /// The rule file of a shop that moves, under these lines of its move.
+    #[must_use]
+    pub fn moving_rules(&self, lines: &str) -> String {
+        moving_rules(self.cluster, &self.name, lines)
+    }
+
+    /// The same as [`Shop::open`], with more lines for `shardway.toml`.
     ///
     /// # Panics
     /// When a server refuses.
     pub async fn open_with(config: &str) -> Shop {
+        Shop::make(config, Rows::OnShards).await
+    }
+
+    async fn make(config: &str, begin: Rows) -> Shop {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let cluster = Cluster::get().await;
         let name = format!("shop{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -85,6 +110,10 @@ impl Shop {
             let mut create = Vec::new();
             if place == 0 {
                 create.push(format!("settings ({SETTINGS})"));
+                if begin == Rows::OnLegacy {
+                    create.push(format!("users ({USERS})"));
+                    create.push(format!("orders ({ORDERS})"));
+                }
             } else {
                 for number in [2 * place - 2, 2 * place - 1] {
                     create.push(format!("users_{number} ({USERS})"));
@@ -96,7 +125,10 @@ impl Shop {
                 connection.query_drop(format!("CREATE TABLE {table}")).await.expect("a new table");
             }
         }
-        let rules = rules(cluster, &name);
+        let rules = match begin {
+            Rows::OnShards => rules(cluster, &name),
+            Rows::OnLegacy => moving_rules(cluster, &name, ""),
+        };
         let proxy = Proxy::start_with(&rules, config).await;
         Shop { cluster, name, proxy }
     }
@@ -131,6 +163,11 @@ impl Shop {
         let backends = status["backends"].as_array().expect("a list of backends");
         backends.iter().map(|backend| backend["open_connections"].as_u64().expect("a number")).sum()
     }
+}
+
+fn moving_rules(cluster: &Cluster, name: &str, lines: &str) -> String {
+    let rules = rules(cluster, name);
+    format!("{rules}[moves.shop]\ntables = [\"users\", \"orders\"]\nfrom = \"legacy\"\n{lines}\n")
 }
 
 fn rules(cluster: &Cluster, name: &str) -> String {

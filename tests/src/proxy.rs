@@ -95,7 +95,7 @@ impl Proxy {
         let (command, rest) = arguments.split_first().expect("a command");
         let mut cli = Command::new(binary());
         cli.arg(command);
-        if *command == "rules" {
+        if matches!(*command, "rules" | "move") {
             cli.arg(rest[0]).arg("--config").arg(self.config()).args(&rest[1..]);
         } else {
             cli.arg("--config").arg(self.config()).args(rest);

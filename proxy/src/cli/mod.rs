@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod api;
+mod moves;
 mod offline;
 mod online;
 mod traffic;
@@ -73,6 +74,42 @@ enum Command {
     /// The versions of the rules that have been in force.
     #[command(subcommand)]
     Rules(Rules),
+    /// The life of a move.
+    #[command(subcommand)]
+    Move(Move),
+}
+
+#[derive(Debug, Subcommand)]
+enum Move {
+    /// Carries the rows over; double write must be in force.
+    #[command(after_help = "Example: shardway move start shop")]
+    Start {
+        #[command(flatten)]
+        remote: Remote,
+        name: String,
+    },
+    /// Shows how far it is.
+    #[command(after_help = "Example: shardway move status shop --watch")]
+    Status {
+        #[command(flatten)]
+        remote: Remote,
+        name: String,
+        #[arg(long)]
+        json: bool,
+        /// Follows a running copy to its end.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Compares both sides while their writes are held.
+    #[command(after_help = "Example: shardway move verify shop --mode hash")]
+    Verify {
+        #[command(flatten)]
+        remote: Remote,
+        name: String,
+        /// count: rows only; hash: every row
+        #[arg(long, default_value = "hash", value_parser = ["count", "hash"])]
+        mode: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,6 +177,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let wish = traffic::Wish { reads, writes, double_write };
             online::traffic(&remote, &name, &wish)
         }
+        Command::Move(Move::Start { remote, name }) => moves::start(&remote, &name),
+        Command::Move(Move::Status { remote, name, json, watch }) => {
+            let form = if json { online::Form::Json } else { online::Form::Text };
+            if watch {
+                moves::watch(&remote, &name)?;
+            }
+            moves::status(&remote, &name, form)
+        }
+        Command::Move(Move::Verify { remote, name, mode }) => moves::verify(&remote, &name, &mode),
         Command::Rules(Rules::History(remote)) => online::history(&remote),
         Command::Rules(Rules::Show { remote, version }) => online::show(&remote, version),
         Command::Rules(Rules::Revert { remote, version }) => online::revert(&remote, version),

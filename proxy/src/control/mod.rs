@@ -4,6 +4,7 @@
 //! force, or why it could not, is in [`store`].
 
 pub mod history;
+pub mod moves;
 pub mod status;
 pub mod store;
 mod watch;
@@ -17,6 +18,7 @@ use mysql_async::prelude::Queryable as _;
 use crate::admin;
 use crate::control_connection;
 use crate::shared::Shared;
+use moves::Moves;
 use store::RuleStore;
 
 /// Between two looks at a backend.
@@ -27,6 +29,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(2);
 pub struct Control {
     pub shared: Arc<Shared>,
     pub store: RuleStore,
+    pub moves: Arc<Moves>,
     is_ready: std::sync::atomic::AtomicBool,
 }
 
@@ -35,12 +38,19 @@ pub struct Control {
 /// # Errors
 /// When the rules cannot take effect or the admin address cannot be had.
 pub async fn start(shared: Arc<Shared>) -> anyhow::Result<Arc<Control>> {
-    let store = RuleStore::open(Arc::clone(&shared)).context("reading the history of rules")?;
-    let control = Arc::new(Control { shared, store, is_ready: std::sync::atomic::AtomicBool::new(false) });
+    let moves = Arc::new(Moves::open(&shared.config.state_dir).context("reading the state of moves")?);
+    let store =
+        RuleStore::open(Arc::clone(&shared), Arc::clone(&moves)).context("reading the history of rules")?;
+    let control =
+        Arc::new(Control { shared, store, moves, is_ready: std::sync::atomic::AtomicBool::new(false) });
     let text = std::fs::read_to_string(&control.shared.config.rules)
         .with_context(|| format!("reading {}", control.shared.config.rules.display()))?;
     control.store.apply(&text, "start").await.map_err(anyhow::Error::msg)?;
+    // Before the first client: what a crash left behind must not be read from the side that is behind.
+    moves::load_dirty(&control, &control.shared.snapshot().topology).await.map_err(anyhow::Error::msg)?;
     watch::start(&control)?;
+    tokio::spawn(moves::heal_always(Arc::clone(&control)));
+    tokio::spawn(moves::forget_always(Arc::clone(&control)));
     tokio::spawn(probe(Arc::clone(&control)));
     if let Some(address) = control.shared.config.listen.admin {
         admin::start(Arc::clone(&control), address)

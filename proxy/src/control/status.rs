@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use shardway_routing::topology::{DoubleWrite, Side};
 
 use super::Control;
+use super::moves::Verified;
 use super::store::RulesStatus;
 
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +36,15 @@ pub struct MoveStatus {
     pub reads: f64,
     pub writes: String,
     pub double_write: String,
+    pub phase: String,
+    pub rows_copied: u64,
+    pub rows_total: u64,
+    pub dirty_keys: usize,
+    pub mismatches: u64,
+    pub last_verify: Option<Verified>,
+    pub last_error: Option<String>,
+    pub desired_version: u64,
+    pub in_force_version: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -72,6 +82,7 @@ pub fn status(control: &Control) -> Status {
             reads: f64::from(of.reads) / 100.0,
             writes: if of.writes == Side::Source { "source" } else { "target" }.to_owned(),
             double_write: double_write(of.double_write).to_owned(),
+            ..progress(control, &of.name)
         })
         .collect();
     Status {
@@ -82,6 +93,36 @@ pub fn status(control: &Control) -> Status {
         moves,
         sessions: Sessions { count: shared.sessions.len() },
         held_statements: shared.gates.waiting(),
+    }
+}
+
+/// What has been achieved for a move.
+fn progress(control: &Control, name: &str) -> MoveStatus {
+    let achieved = control.moves.of(name);
+    let running = control.moves.progress(name);
+    let phase = match (&running, achieved.synced, &achieved.last_error) {
+        (Some(_), ..) => "Copy",
+        (None, true, _) => "Synced",
+        (None, false, Some(_)) => "Failed",
+        (None, false, None) => "Draft",
+    };
+    let count = |of: &std::sync::atomic::AtomicU64| of.load(std::sync::atomic::Ordering::Relaxed);
+    let rules = control.store.status();
+    MoveStatus {
+        name: String::new(),
+        tables: Vec::new(),
+        reads: 0.0,
+        writes: String::new(),
+        double_write: String::new(),
+        phase: phase.to_owned(),
+        rows_copied: running.as_ref().map_or(achieved.rows_copied, |running| count(&running.copied)),
+        rows_total: running.as_ref().map_or(achieved.rows_total, |running| count(&running.total)),
+        dirty_keys: control.shared.dirty.len(),
+        mismatches: achieved.last_verify.as_ref().map_or(0, |verified| verified.different),
+        last_verify: achieved.last_verify,
+        last_error: achieved.last_error,
+        desired_version: rules.desired_version,
+        in_force_version: rules.in_force_version,
     }
 }
 

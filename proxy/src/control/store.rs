@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shardway_migration::schema;
-use shardway_routing::refusal;
 use shardway_routing::rules;
-use shardway_routing::topology::{DoubleWrite, Node, Side, TableId, Topology};
-use shardway_routing::transition::{Facts, Hold, SourceKept, Synced, Transition, transition};
+use shardway_routing::topology::{Node, Side, TableId, Topology};
+use shardway_routing::transition::{Hold, Transition, transition};
 
 use super::history::{History, Version};
+use super::moves::Moves;
 use crate::control_connection;
 use crate::gate::GateName;
 use crate::shared::Shared;
@@ -26,6 +26,7 @@ const HOLD: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct RuleStore {
     shared: Arc<Shared>,
+    moves: Arc<Moves>,
     /// Held while a version is brought into force.
     changing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -48,29 +49,16 @@ pub struct RulesStatus {
     pub last_error: Option<String>,
 }
 
-/// Nothing has been carried over: that is issue 3's engine to say.
-struct NothingMoved;
-
-impl Facts for NothingMoved {
-    fn synced(&self, _: &str) -> Synced {
-        Synced::No
-    }
-
-    fn source_kept(&self, _: &str) -> SourceKept {
-        SourceKept::No
-    }
-}
-
 impl RuleStore {
     /// A store with the history of earlier processes, and no rules in force.
     ///
     /// # Errors
     /// When the state folder cannot be used.
-    pub fn open(shared: Arc<Shared>) -> io::Result<RuleStore> {
+    pub fn open(shared: Arc<Shared>, moves: Arc<Moves>) -> io::Result<RuleStore> {
         let history = History::open(&shared.config.state_dir)?;
         let desired_version = history.last().map_or(0, |version| version.version);
         let state = State { history, desired: String::new(), desired_version, last_error: None };
-        Ok(RuleStore { shared, changing: tokio::sync::Mutex::new(()), state: Mutex::new(state) })
+        Ok(RuleStore { shared, moves, changing: tokio::sync::Mutex::new(()), state: Mutex::new(state) })
     }
 
     /// Brings a rule file's text into force. Returns the version in force.
@@ -101,7 +89,7 @@ impl RuleStore {
     pub async fn plan(&self, text: &str) -> Result<Transition, String> {
         let next = self.lock().desired_version + 1;
         let topology = self.load(text, next).await?;
-        Ok(transition(&self.shared.snapshot().topology, &topology, &NothingMoved))
+        Ok(transition(&self.shared.snapshot().topology, &topology, &*self.moves))
     }
 
     /// Notes why the desired rules are not in force.
@@ -172,7 +160,7 @@ impl RuleStore {
     async fn bring_into_force(&self, text: &str, version: u64, reason: &str) -> Result<(), String> {
         let topology = self.load(text, version).await?;
         let in_force = self.shared.snapshot();
-        let change = transition(&in_force.topology, &topology, &NothingMoved);
+        let change = transition(&in_force.topology, &topology, &*self.moves);
         let refusals: Vec<String> =
             change.refusals().map(|(change, refusal)| format!("{}: {refusal}", change.rule)).collect();
         if !refusals.is_empty() {
@@ -186,6 +174,7 @@ impl RuleStore {
             let held = self.shared.gates.hold(&names, limit).await;
             Some(held.map_err(|error| format!("{error}; save the file again to retry"))?)
         };
+        self.moves.before_publish(&self.shared, &in_force.topology, &topology).await?;
         self.note(text, version, reason)?;
         self.shared.publish(topology);
         drop(held);
@@ -200,10 +189,6 @@ impl RuleStore {
                 problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
             lines.join("\n")
         })?;
-        if let Some(of) = topology.moves.iter().find(|of| of.double_write != DoubleWrite::Off) {
-            let refused = refusal::DOUBLE_WRITE_UNSERVED.because(of.name.clone());
-            return Err(format!("moves.{}.double_write: {refused}", of.name));
-        }
         self.attach(&mut topology).await?;
         Ok(topology)
     }
@@ -254,7 +239,7 @@ impl RuleStore {
     }
 
     fn note(&self, text: &str, version: u64, reason: &str) -> Result<(), String> {
-        let in_force_since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let in_force_since = now_s();
         let mut state = self.lock();
         if state.history.last().is_some_and(|last| last.version == version && last.text == text) {
             return Ok(());
@@ -266,6 +251,11 @@ impl RuleStore {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// A node that has the table now: one of the side that owns writes.

@@ -5,6 +5,7 @@
 
 use shardway_routing::refusal;
 
+use super::mirror;
 use crate::backend::CommandError;
 use crate::session::held::Branch;
 use crate::session::{Failure, Session};
@@ -15,7 +16,11 @@ use crate::session::{Failure, Session};
 /// The commit's own error, or [`Failure::Unknown`] when nobody knows whether it took place.
 pub async fn commit(session: &mut Session) -> Result<(), Failure> {
     let Some(mut transaction) = session.transaction.take() else { return Ok(()) };
-    let result = commit_branches(session).await;
+    let result = if transaction.touched.is_empty() {
+        commit_branches(session).await
+    } else {
+        mirror::commit(session, &transaction.touched).await
+    };
     if result.is_err() {
         let _ = rollback_branches(session).await;
     }

@@ -4,16 +4,18 @@
 //! that several shards take part in runs inside a transaction of ours ([`write`]).
 
 pub mod finish;
+pub mod mirror;
 mod relay;
 mod scatter;
 pub mod send;
+mod touch;
 mod write;
 
 use shardway_routing::bind::{self, Hint, Reads, Route, Values};
 use shardway_routing::key::KeyValue;
-use shardway_routing::plan::{Access, DataPlan, Pin, Plan, TransactionAccess};
+use shardway_routing::plan::{Access, DataPlan, Pin, Plan, Sides, TransactionAccess};
 use shardway_routing::refusal;
-use shardway_routing::topology::{Side, TableId, Topology};
+use shardway_routing::topology::{DoubleWrite, Side, TableId, Topology};
 
 use crate::session::transaction::Gateways;
 use crate::session::{Failure, Held, MySqlError, Session, Writes};
@@ -71,7 +73,9 @@ pub async fn run(
     session.worker.shared.metrics.routed(route.side, route.legs.len());
     let job = Job { view, plan, request, route };
     session.check_pin(&job)?;
-    if job.route.legs.len() > 1 {
+    if is_mirrored(plan, &job.route, topology) {
+        mirror::write(session, &job).await?;
+    } else if job.route.legs.len() > 1 {
         match plan.access {
             Access::Read | Access::LockingRead => scatter::read(session, &job).await?,
             Access::Write | Access::Definition => write::on_several(session, &job).await?,
@@ -96,6 +100,13 @@ impl Job<'_> {
     pub fn topology(&self) -> &Topology {
         &self.view.snapshot.topology
     }
+}
+
+/// Does the other side have to follow this statement?
+fn is_mirrored(plan: &DataPlan, route: &Route, topology: &Topology) -> bool {
+    let Sides::Moving(moving) = &plan.sides else { return false };
+    let of = topology.move_of(moving.by);
+    plan.access == Access::Write && route.side == of.writes && of.double_write != DoubleWrite::Off
 }
 
 async fn enter(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shardway_routing::plan::TransactionAccess;
 
+use crate::execute::mirror::TouchedRow;
 use crate::gate::{Gate, Pass, QueueFull, Visitor};
 
 /// From `BEGIN` (or the first statement under `autocommit = 0`) to `COMMIT` or `ROLLBACK`.
@@ -15,6 +16,8 @@ pub struct Transaction {
     pub gates: Gateways,
     /// `SAVEPOINT`, `ROLLBACK TO` and `RELEASE` so far: a branch that joins later runs them first, on no data.
     pub savepoints: Vec<Vec<u8>>,
+    /// Rows written under double write, which the other side gets at commit.
+    pub touched: Vec<TouchedRow>,
 }
 
 /// What opens the transaction on a backend.
@@ -35,7 +38,7 @@ pub struct Gateways {
 impl Transaction {
     #[must_use]
     pub fn new(start: Start, access: TransactionAccess) -> Transaction {
-        Transaction { start, access, gates: Gateways::default(), savepoints: Vec::new() }
+        Transaction { start, access, gates: Gateways::default(), savepoints: Vec::new(), touched: Vec::new() }
     }
 }
 

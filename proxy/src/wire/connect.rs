@@ -5,6 +5,7 @@ use mysql_common::scramble::{scramble_native, scramble_sha256};
 
 use super::cursor::{Cursor, Malformed, put_string};
 use super::greeting::{CACHING_SHA2, NATIVE};
+use super::key;
 use super::parse::{self, ErrPacket};
 
 /// As whom to log in.
@@ -103,13 +104,14 @@ impl<'a> Connect<'a> {
             (0x00, _) => Ok(ConnectStep::Connected(self.session.clone())),
             (0xFE, request) => self.switch(request),
             (0x01, [3]) => Ok(ConnectStep::Wait),
-            (0x01, [4]) => {
+            // Only this plugin may ask: under another one the password would leave for no reason.
+            (0x01, [4]) if self.plugin == CACHING_SHA2 => {
                 self.stage = Stage::Key;
                 Ok(ConnectStep::Send(vec![2]))
             }
             (0x01, key) if self.stage == Stage::Key => {
                 self.stage = Stage::Answer;
-                Ok(ConnectStep::Send(mysql_common::crypto::encrypt(&self.masked_password(), key)))
+                Ok(ConnectStep::Send(key::encrypt(&self.masked_password(), key)?))
             }
             _ => Err(Malformed.into()),
         }

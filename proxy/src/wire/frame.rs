@@ -39,33 +39,38 @@ pub fn length(header: &[u8]) -> usize {
 /// # Errors
 /// See [`FrameError`].
 pub fn take(buffer: &[u8], max: usize) -> Result<Option<Taken<'_>>, FrameError> {
-    let mut at = 0;
-    let mut joined: Option<Vec<u8>> = None;
+    // Pieces are joined only once the last one is there: a call for every read must not copy what came before.
+    let (mut at, mut total, mut pieces) = (0, 0, 0_usize);
     loop {
         let Some(header) = buffer.get(at..at + HEADER) else { return Ok(None) };
         let (length, seq) = (length(header), header[3]);
-        let before = joined.as_ref().map_or(0, Vec::len);
-        if before + length > max {
+        total += length;
+        if total > max {
             return Err(FrameError::TooLong { limit: max });
         }
-        if at > 0 && seq != buffer[3].wrapping_add(u8::try_from((at / (PIECE + HEADER)) % 256).unwrap_or(0)) {
+        if seq != buffer[3].wrapping_add(pieces.to_le_bytes()[0]) {
             return Err(FrameError::OutOfOrder);
         }
-        let Some(piece) = buffer.get(at + HEADER..at + HEADER + length) else { return Ok(None) };
         at += HEADER + length;
-        if length == PIECE {
-            joined.get_or_insert_default().extend_from_slice(piece);
-            continue;
+        pieces += 1;
+        if at > buffer.len() {
+            return Ok(None);
         }
-        let payload = match joined {
-            None => Cow::Borrowed(piece),
-            Some(mut all) => {
-                all.extend_from_slice(piece);
-                Cow::Owned(all)
-            }
-        };
-        return Ok(Some(Taken { payload, consumed: at, last_seq: seq }));
+        if length < PIECE {
+            let whole = &buffer[..at];
+            let payload =
+                if pieces == 1 { Cow::Borrowed(&whole[HEADER..]) } else { Cow::Owned(join(whole, total)) };
+            return Ok(Some(Taken { payload, consumed: at, last_seq: seq }));
+        }
     }
+}
+
+fn join(pieces: &[u8], total: usize) -> Vec<u8> {
+    let mut all = Vec::with_capacity(total);
+    for piece in pieces.chunks(HEADER + PIECE) {
+        all.extend_from_slice(&piece[HEADER..]);
+    }
+    all
 }
 
 /// Appends a packet; `seq` is its first piece's number and becomes the next packet's.

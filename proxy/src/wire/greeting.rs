@@ -132,12 +132,14 @@ impl Login {
                 Ok((accepted, plugin, proof)) => match known(&plugin) {
                     // A password that was not shown may just be waiting for its plugin.
                     Some(plugin) if !proof.is_empty() => self.check(accepted, plugin, &proof, host, password),
-                    Some(plugin) => match password(&accepted.user) {
+                    // Greeted with its own plugin, a client without a password awaits OK; with another, a switch.
+                    Some(plugin) if plugin == self.plugin => match password(&accepted.user) {
                         Some(secret) if secret.is_empty() => {
                             self.check(accepted, plugin, &proof, host, password)
                         }
                         _ => self.switch(accepted, plugin),
                     },
+                    Some(plugin) => self.switch(accepted, plugin),
                     None => self.switch(accepted, self.plugin),
                 },
                 Err(refused) => LoginStep::Refused(refused),

@@ -9,6 +9,7 @@ pub mod connect;
 pub mod cursor;
 pub mod frame;
 pub mod greeting;
+mod key;
 pub mod parse;
 pub mod prepared;
 pub mod reply;

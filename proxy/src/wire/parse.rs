@@ -75,7 +75,7 @@ impl Column {
 impl OkPacket {
     /// Adds another shard's part of the same statement.
     pub fn add(&mut self, other: &OkPacket) {
-        self.affected += other.affected;
+        self.affected = self.affected.saturating_add(other.affected);
         self.warnings = self.warnings.saturating_add(other.warnings);
         if self.last_insert_id == 0 {
             self.last_insert_id = other.last_insert_id;

@@ -16,7 +16,6 @@ pub struct ParameterType {
 /// The values of one execution.
 #[derive(Debug)]
 pub struct Execute<'a> {
-    flags: u8,
     types: Vec<ParameterType>,
     values: Vec<Value<'a>>,
 }
@@ -31,6 +30,8 @@ enum Value<'a> {
 }
 
 const UNSIGNED: u8 = 0x80;
+/// The flag that asks for a read-only cursor.
+const READ_ONLY: u8 = 1;
 
 /// Why an execution cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,12 +59,13 @@ impl<'a> Execute<'a> {
         let mut cursor = Cursor(argument);
         cursor.u32()?;
         let flags = cursor.u8()?;
-        if flags != 0 {
+        // A server may answer a read-only cursor without opening one, and clients look at the status for it.
+        if flags & !READ_ONLY != 0 {
             return Err(ExecuteError::Cursor);
         }
         cursor.u32()?;
         let count = usize::from(count);
-        let mut execute = Execute { flags, types: types.to_vec(), values: Vec::with_capacity(count) };
+        let mut execute = Execute { types: types.to_vec(), values: Vec::with_capacity(count) };
         if count == 0 {
             return Ok(execute);
         }
@@ -111,7 +113,7 @@ impl<'a> Execute<'a> {
 /// some of them other values.
 pub fn rewrite(execute: &Execute<'_>, id: u32, kept: &Kept, rebind: &[(u16, u64)], out: &mut Vec<u8>) {
     out.extend_from_slice(&id.to_le_bytes());
-    out.push(execute.flags);
+    out.push(0);
     out.extend_from_slice(&1_u32.to_le_bytes());
     let parameters: Vec<u16> = kept.iter().collect();
     if parameters.is_empty() {

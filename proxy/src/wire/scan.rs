@@ -211,8 +211,8 @@ impl Scanner {
     fn is_decided(&self, first: Option<u8>, length: usize) -> bool {
         match (self.state, first) {
             (State::Start | State::ColumnsEnd | State::Done, _) | (State::Rows, None) => true,
-            (State::Columns(_), _) => false,
-            (State::Rows, Some(0xFF)) => true,
+            (State::Columns(_) | State::Rows, Some(0xFF)) | (State::Columns(_), None) => true,
+            (State::Columns(_), Some(_)) => false,
             (State::Rows, Some(0xFE)) => length < if self.deprecates_eof { PIECE } else { 9 },
             (State::Rows, Some(_)) => false,
         }

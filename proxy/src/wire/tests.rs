@@ -4,10 +4,10 @@ use proptest::prelude::{any, proptest};
 use super::connect::{Connect, ConnectStep, Login as BackendLogin};
 use super::frame;
 use super::greeting::{CACHING_SHA2, Greeting, Login, LoginStep, NATIVE, OFFERED};
-use super::prepared::Execute;
+use super::prepared::{Execute, ExecuteError};
 use super::reply::{self, NewColumn, OkReply};
 use super::scan::{End, OutcomeKind, Scanner};
-use super::{parse, scan};
+use super::{charset, key, parse, scan};
 
 #[test]
 fn long_packets_are_split_and_joined() {
@@ -163,5 +163,130 @@ proptest! {
         let _ = Login::change_user([1; 20], NATIVE, 0).on_packet(&bytes, "h", |_| None);
         let login = BackendLogin { user: "u", password: "p", database: None, capabilities: 0 };
         let _ = Connect::new(login).on_packet(&bytes);
+    }
+}
+
+#[test]
+fn a_bad_server_key_is_an_error() {
+    let greeting = Greeting {
+        version: "8",
+        connection_id: 1,
+        salt: [65; 20],
+        capabilities: OFFERED.bits(),
+        plugin: CACHING_SHA2,
+    };
+    let mut connect =
+        Connect::new(BackendLogin { user: "u", password: "p", database: None, capabilities: 0 });
+    connect.on_packet(&greeting.payload()).unwrap();
+    connect.on_packet(&[1, 4]).unwrap();
+    assert!(connect.on_packet(b"\x01no key").is_err());
+}
+
+#[test]
+fn a_native_server_cannot_ask_for_the_password() {
+    let greeting = Greeting {
+        version: "8",
+        connection_id: 1,
+        salt: [65; 20],
+        capabilities: OFFERED.bits(),
+        plugin: NATIVE,
+    };
+    let mut connect =
+        Connect::new(BackendLogin { user: "u", password: "p", database: None, capabilities: 0 });
+    connect.on_packet(&greeting.payload()).unwrap();
+    assert!(connect.on_packet(&[1, 4]).is_err());
+}
+
+#[test]
+fn an_error_in_place_of_a_column_ends_the_answer() {
+    let mut out = vec![1, 0, 0, 1, 2];
+    reply::err(1317, "70100", "interrupted", &mut 2, &mut out);
+    let mut scanner = Scanner::query(0);
+    let progress = scanner.advance(&out).unwrap();
+    assert_eq!((progress.forward, progress.end), (out.len(), End::Done));
+}
+
+#[test]
+fn a_read_only_cursor_is_no_cursor() {
+    assert!(Execute::parse(&[1, 0, 0, 0, 1, 1, 0, 0, 0], 0, &[], &[]).is_ok());
+    assert!(matches!(Execute::parse(&[1, 0, 0, 0, 4, 1, 0, 0, 0], 0, &[], &[]), Err(ExecuteError::Cursor)));
+}
+
+#[test]
+fn an_empty_answer_for_another_plugin_than_greeted_is_asked_to_switch() {
+    let mut packet = OFFERED.bits().to_le_bytes().to_vec();
+    packet.extend_from_slice(&[0; 4]);
+    packet.push(45);
+    packet.extend_from_slice(&[0; 23]);
+    packet.extend_from_slice(b"app\0\0\0caching_sha2_password\0");
+    let mut login = Login::new([65; 20], NATIVE);
+    let step = login.on_packet(&packet, "h", |_| Some(Vec::new()));
+    assert!(matches!(step, LoginStep::Send(_)), "{step:?}");
+}
+
+#[test]
+fn sums_saturate() {
+    let mut a = parse::OkPacket { affected: u64::MAX, ..parse::OkPacket::default() };
+    a.add(&a.clone());
+    assert_eq!(a.affected, u64::MAX);
+}
+
+#[test]
+fn charsets_no_client_can_have_are_none() {
+    let bad: Vec<u16> = (1..=255)
+        .filter(|id| {
+            charset::names(*id)
+                .is_some_and(|(c, _)| ["ucs2", "utf16", "utf16le", "utf32"].contains(&c.as_str()))
+        })
+        .collect();
+    assert!(bad.is_empty(), "{bad:?}");
+}
+
+#[test]
+fn charset_names_are_those_of_both_servers() {
+    for id in [76, 213, 245, 248, 249, 250] {
+        assert_eq!(charset::names(id), None, "{id}");
+    }
+    assert_eq!(charset::names(45), Some(("utf8mb4".to_owned(), "utf8mb4_general_ci".to_owned())));
+    assert_eq!(charset::names(33), Some(("utf8mb3".to_owned(), "utf8mb3_general_ci".to_owned())));
+    assert!(charset::names(255).is_some());
+}
+
+const PEM: &str = "-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAxSKOcxiet8lLMn8ImyUE
+bGGKob5EdRz/4wdiw12ED0GfKKTKhVnodFCfm1mdy7bKOX5QxL9skrvYodpW43eR
+R5bfOzIgy1qIB8RYb6qOXRBw1oA4snBDqtUjDv/lbHLJN+IbzM4oU+e3Lt9rXyLX
+VY289ewONPweXHqSCnTL91w+wkU1peIFV2QhZ+upUCdCtwOn5hnJPNgxtbklFoya
+C8W3Z7Xx7He2QDJsEWAqX197efw0L6j8X8Tyd8Uwb7zUB1tfMGhHfm9EwejPAtzx
+4GztQNtNMtGS2oGZLQBLV9hib4dDL92iiZeckg2LAf4GsJofLLR8mcHCRoqVbQJ1
+YQIDAQAB
+-----END PUBLIC KEY-----
+";
+
+#[test]
+fn a_password_is_encrypted_when_it_fits_the_key() {
+    assert_eq!(key::encrypt(b"secret\0", PEM.as_bytes()).unwrap().len(), 256);
+    assert!(key::encrypt(&[1; 214], PEM.as_bytes()).is_ok());
+    assert!(key::encrypt(&[1; 215], PEM.as_bytes()).is_err());
+}
+
+#[test]
+fn packets_join_only_when_their_pieces_are_in_order() {
+    let mut out = Vec::new();
+    frame::write(&vec![3; 2 * frame::PIECE + 5], &mut 254, &mut out);
+    let taken = frame::take(&out, usize::MAX).unwrap().unwrap();
+    assert_eq!((taken.payload.len(), taken.consumed, taken.last_seq), (2 * frame::PIECE + 5, out.len(), 0));
+    out[frame::PIECE + frame::HEADER + 3] = 7;
+    assert_eq!(frame::take(&out, usize::MAX), Err(frame::FrameError::OutOfOrder));
+}
+
+proptest! {
+    /// One byte of a good key changed reaches deeper than random bytes do.
+    #[test]
+    fn a_damaged_key_is_used_or_refused(at in 0..PEM.len(), byte in any::<u8>(), cut in 0..PEM.len()) {
+        let mut damaged = PEM.as_bytes().to_vec();
+        damaged[at] = byte;
+        let _ = key::encrypt(b"secret", &damaged);
+        let _ = key::encrypt(b"secret", &PEM.as_bytes()[..cut]);
     }
 }

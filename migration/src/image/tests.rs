@@ -1,0 +1,49 @@
+use shardway_routing::schema::{Column, Sign};
+
+use super::*;
+
+fn column(name: &str, kind: ColumnKind) -> Column {
+    Column { name: name.into(), kind, nullable: true, generation: Generation::Stored }
+}
+
+fn shape() -> ImageShape {
+    let integer = ColumnKind::Integer { bits: 64, sign: Sign::Signed };
+    let text = ColumnKind::Text { charset: "utf8mb4".into(), collation: "utf8mb4_bin".into() };
+    let columns = vec![column("a", integer), column("b", text), column("f", ColumnKind::Double)];
+    ImageShape::of(&TableSchema { columns, primary: vec!["a".into(), "b".into()], unique: Vec::new() })
+        .unwrap()
+}
+
+#[test]
+fn a_row_is_written_as_it_was_read() {
+    let image = Image(vec![Some(b"-5".to_vec()), Some(b"4927".to_vec()), Some(b"-0".to_vec())]);
+    let null = Image(vec![Some(b"6".to_vec()), Some(Vec::new()), None]);
+    let expected = "INSERT INTO t (`a`, `b`, `f`) VALUES (-5, _utf8mb4 x'4927', -0e0), (6, _utf8mb4 x'', NULL) \
+                    ON DUPLICATE KEY UPDATE `a` = VALUES(`a`), `b` = VALUES(`b`), `f` = VALUES(`f`)";
+    assert_eq!(shape().upsert("t", &[image, null]), [expected]);
+}
+
+#[test]
+fn keys_are_found_and_followed_in_order() {
+    let key = Key(vec![b"5".to_vec(), b"41".to_vec()]);
+    assert_eq!(
+        shape().delete("t", std::slice::from_ref(&key)),
+        "DELETE FROM t WHERE (`a`, `b`) IN ((5, _utf8mb4 x'41'))"
+    );
+    let after = "WHERE (`a` > 5) OR (`a` = 5 AND `b` > _utf8mb4 x'41') ORDER BY `a`, `b`";
+    assert_eq!(shape().after(Some(&key)), after);
+    assert_eq!(shape().shard_key_of(&key, "A", &KeyType::Integer), Some(KeyValue::Integer(5)));
+    assert_eq!(shape().shard_key_of(&key, "b", &KeyType::Binary), Some(KeyValue::Text(b"A".to_vec())));
+}
+
+#[test]
+fn tables_that_cannot_be_carried_are_refused() {
+    let of = |kind, primary: &[&str]| {
+        let primary = primary.iter().map(ToString::to_string).collect();
+        ImageShape::of(&TableSchema { columns: vec![column("a", kind)], primary, unique: Vec::new() })
+    };
+    assert!(of(ColumnKind::Date, &[]).is_err());
+    assert!(of(ColumnKind::Double, &["a"]).is_err());
+    assert!(of(ColumnKind::Geometry, &["a"]).is_err());
+    assert!(of(ColumnKind::Date, &["a"]).is_ok());
+}

@@ -1,0 +1,214 @@
+//! Rows on both sides: double write, carrying over, gray reads, the switch and the way back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use shardway_tests::{Shop, rows, server_error, until};
+
+/// A shop with a few rows on the legacy server, under these lines of its move.
+async fn moving(lines: &str) -> (Shop, Conn) {
+    let shop = Shop::open_moving().await;
+    let mut connection = shop.connect().await;
+    let users = "INSERT INTO users (id, name, email) VALUES (1, 'a', NULL), (2, 'b\\0\\'', ''), (3, 'ü', 'x'), (4, 'd', 'y')";
+    connection.query_drop(users).await.unwrap();
+    connection
+        .query_drop("INSERT INTO orders (id, user_id, amount) VALUES (1, 1, 1.5), (2, 1, 2.5), (3, 4, 3)")
+        .await
+        .unwrap();
+    save(&shop, 2, lines).await;
+    (shop, connection)
+}
+
+async fn save(shop: &Shop, version: u64, lines: &str) {
+    shop.proxy.save_rules(&shop.moving_rules(lines));
+    assert_eq!(shop.proxy.settled(version).await, None, "{lines}");
+}
+
+fn run(shop: &Shop, arguments: &[&str]) {
+    let output = shop.proxy.command(arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+}
+
+async fn synced(shop: &Shop) {
+    run(shop, &["move", "start", "shop"]);
+    until("the rows are carried over", Duration::from_secs(30), async || {
+        (shop.proxy.status()["moves"][0]["phase"] == "Synced").then_some(())
+    })
+    .await;
+}
+
+async fn nothing_dirty(shop: &Shop) {
+    until("dirty keys are healed", Duration::from_secs(30), async || {
+        (shop.proxy.status()["moves"][0]["dirty_keys"] == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_kind_of_write_reaches_the_other_side() {
+    for mode in ["sync", "strict"] {
+        let (shop, mut connection) = moving(&format!("double_write = \"{mode}\"")).await;
+        synced(&shop).await;
+        let writes = [
+            "INSERT INTO users (id, name) VALUES (10, 'x'), (11, 'y'), (12, 'z')",
+            "INSERT INTO users SET id = -7, name = 'negative'",
+            "UPDATE users SET name = CONCAT(name, '!') WHERE id = 1",
+            "UPDATE users u SET balance = balance + id WHERE u.region_id = 1 ORDER BY id LIMIT 3",
+            "UPDATE users SET name = 'twice' WHERE id IN (10, 11)",
+            "DELETE FROM users WHERE users.id = 12",
+            "INSERT INTO users (id, name) VALUES (10, 'o') ON DUPLICATE KEY UPDATE name = 'odku'",
+            "REPLACE INTO users (id, name) VALUES (3, 'replaced'), (30, 'new')",
+            "INSERT IGNORE INTO users (id, name) VALUES (10, 'ignored'), (31, 'kept')",
+            // The shard key changes: the row goes to another shard.
+            "UPDATE orders SET user_id = 2 WHERE id = 1",
+            "REPLACE INTO orders (id, user_id, amount) VALUES (2, 3, 9)",
+            "BEGIN",
+            "INSERT INTO orders (id, user_id, amount, placed_at) VALUES (50, 1, 5, '2024-02-29 12:00:00.123')",
+            "UPDATE users SET born = '1999-12-31' WHERE id = 1",
+            "SAVEPOINT s",
+            "DELETE FROM users WHERE id = 4",
+            "ROLLBACK TO s",
+            "COMMIT",
+            "BEGIN",
+            "DELETE FROM users",
+            "ROLLBACK",
+        ];
+        for sql in writes {
+            connection.query_drop(sql).await.expect(sql);
+        }
+        let prepared = "UPDATE users SET name = ? WHERE id = ? AND name <> ?";
+        connection.exec_drop(prepared, ("prepared", 2, "p")).await.unwrap();
+        connection.exec_drop("INSERT INTO users (id, name) VALUES (?, ?)", (40, "p")).await.unwrap();
+        let error = connection
+            .query_drop("INSERT INTO users (id, name) VALUES (41, 'a'), (1, 'dup')")
+            .await
+            .unwrap_err();
+        assert_eq!(server_error(&error).0, 1062);
+        run(&shop, &["move", "verify", "shop"]);
+        assert_eq!(shop.on_shard(0, "SELECT name FROM users_1 WHERE id = 1").await, ["a!"]);
+        assert_eq!(shop.on_shard(0, "SELECT name FROM users_0 WHERE id = 40").await, ["p"]);
+        let error = connection.query_drop("UPDATE users SET name = 'x' WHERE RAND() < 2").await.unwrap_err();
+        assert!(server_error(&error).1.starts_with("SHD1410"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn strict_writes_both_or_neither_and_sync_catches_up() {
+    let (shop, mut connection) = moving("double_write = \"strict\"").await;
+    synced(&shop).await;
+    let mut blocker = shop.cluster.shards[0].connect(&shop.name).await;
+    blocker.query_drop("BEGIN").await.unwrap();
+    blocker.query_drop("SELECT * FROM users_1 WHERE id = 1 FOR UPDATE").await.unwrap();
+    let error = connection.query_drop("UPDATE users SET name = 'no' WHERE id = 1").await.unwrap_err();
+    assert!(server_error(&error).1.starts_with("SHD1422"), "{error}");
+    assert_eq!(rows(&mut connection, "SELECT name FROM users WHERE id = 1").await.unwrap(), ["a"]);
+    save(&shop, 3, "double_write = \"sync\"\nreads = 100").await;
+    connection.query_drop("UPDATE users SET name = 'yes' WHERE id = 1").await.unwrap();
+    assert_eq!(shop.proxy.status()["moves"][0]["dirty_keys"], 1);
+    // The key is behind on the target, so its reads go to the source.
+    assert_eq!(rows(&mut connection, "SELECT name FROM users WHERE id = 1").await.unwrap(), ["yes"]);
+    blocker.query_drop("ROLLBACK").await.unwrap();
+    nothing_dirty(&shop).await;
+    assert_eq!(shop.on_shard(0, "SELECT name FROM users_1 WHERE id = 1").await, ["yes"]);
+    run(&shop, &["move", "verify", "shop"]);
+}
+
+#[tokio::test]
+async fn reads_go_over_by_percent_writes_by_switch_and_both_come_back() {
+    let (shop, mut connection) = moving("double_write = \"off\"").await;
+    shop.proxy.save_rules(&shop.moving_rules("double_write = \"sync\"\nreads = 50"));
+    let error = shop.proxy.settled(3).await.expect("gray reads before the rows are there");
+    assert!(error.contains("SHD1605"), "{error}");
+    save(&shop, 4, "double_write = \"sync\"").await;
+    synced(&shop).await;
+    // What only the target says shows who answered.
+    for shard in 0..2 {
+        let mut direct = shop.cluster.shards[shard].connect(&shop.name).await;
+        for number in [2 * shard, 2 * shard + 1] {
+            direct.query_drop(format!("UPDATE users_{number} SET email = 'target'")).await.unwrap();
+        }
+    }
+    save(&shop, 5, "double_write = \"sync\"\nreads = 100\nnever = [2]").await;
+    let email = "SELECT email FROM users WHERE id = ";
+    assert_eq!(rows(&mut connection, &format!("{email}1")).await.unwrap(), ["target"]);
+    assert_eq!(rows(&mut connection, &format!("{email}2")).await.unwrap(), [""]);
+    assert_eq!(
+        rows(&mut connection, "SELECT COUNT(*) FROM users WHERE email = 'target'").await.unwrap(),
+        ["0"]
+    );
+    connection.query_drop("BEGIN").await.unwrap();
+    assert_eq!(rows(&mut connection, &format!("{email}1")).await.unwrap(), ["NULL"]);
+    connection.query_drop("COMMIT").await.unwrap();
+    let output = shop.proxy.command(&["move", "verify", "shop"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    connection.query_drop("UPDATE users SET balance = balance + 1").await.unwrap();
+    run(&shop, &["move", "verify", "shop"]);
+    save(&shop, 6, "double_write = \"sync\"\nreads = 100\nwrites = \"target\"").await;
+    connection.query_drop("INSERT INTO users (id, name) VALUES (77, 'on the target')").await.unwrap();
+    connection.query_drop("UPDATE users SET name = 'moved' WHERE id = 4").await.unwrap();
+    connection.query_drop("DELETE FROM orders WHERE user_id = 4").await.unwrap();
+    run(&shop, &["move", "verify", "shop"]);
+    save(&shop, 7, "double_write = \"sync\"\nreads = 0").await;
+    assert_eq!(
+        rows(&mut connection, "SELECT name FROM users WHERE id = 77").await.unwrap(),
+        ["on the target"]
+    );
+    connection.query_drop("UPDATE users SET name = 'back' WHERE id = 77").await.unwrap();
+    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+    assert_eq!(rows(&mut legacy, "SELECT name FROM users WHERE id = 77").await.unwrap(), ["back"]);
+    run(&shop, &["move", "verify", "shop"]);
+}
+
+#[tokio::test]
+async fn a_killed_proxy_loses_nothing_and_both_sides_are_equal_once_healed() {
+    let (mut shop, connection) = moving("double_write = \"sync\"").await;
+    drop(connection);
+    synced(&shop).await;
+    for round in 0..3_u64 {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writers = Vec::new();
+        for writer in 0..4_u64 {
+            let (mut connection, stop) = (shop.connect().await, Arc::clone(&stop));
+            writers.push(tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for step in 0.. {
+                    let id = 1_000_000 * (round + 1) + writer + 4 * step;
+                    let insert =
+                        format!("INSERT INTO users (id, name) VALUES ({id}, 'n'), ({}, 'm')", id + 500_000);
+                    if stop.load(Ordering::Relaxed) || connection.query_drop(insert).await.is_err() {
+                        break;
+                    }
+                    acknowledged.push(id);
+                    let update = format!("UPDATE users SET name = 'u' WHERE id = {id}");
+                    if connection.query_drop(update).await.is_err() {
+                        break;
+                    }
+                }
+                acknowledged
+            }));
+        }
+        until("rows are written", Duration::from_secs(20), async || {
+            let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+            let sql = format!("SELECT COUNT(*) > 100 FROM users WHERE id >= {}", 1_000_000 * (round + 1));
+            (rows(&mut legacy, &sql).await.unwrap() == ["1"]).then_some(())
+        })
+        .await;
+        shop.proxy.kill9_and_restart().await;
+        stop.store(true, Ordering::Relaxed);
+        let mut connection = shop.connect().await;
+        for writer in writers {
+            for id in writer.await.unwrap() {
+                let found = rows(&mut connection, &format!("SELECT COUNT(*) FROM users WHERE id = {id}"))
+                    .await
+                    .unwrap();
+                assert_eq!(found, ["1"], "an acknowledged row is lost");
+            }
+        }
+        nothing_dirty(&shop).await;
+        run(&shop, &["move", "verify", "shop"]);
+    }
+}
