@@ -218,10 +218,8 @@ pub(super) async fn commit(session: &mut Session, touched: &[TouchedRow]) -> Res
     }
     let shared = std::sync::Arc::clone(&session.worker.shared);
     shared.dirty.add(mirroring.token, mirroring.keys.clone());
-    if let Err(failure) = finish::commit_branches(session).await {
-        // Whether it took place is what the journal will tell; until then the keys stay dirty.
-        return Err(failure);
-    }
+    // If it fails, whether it took place is what the journal will tell; until then the keys stay dirty.
+    finish::commit_branches(session).await?;
     let mut settled = applied.is_ok();
     for mut other in others {
         if other.connection.run("COMMIT").await.is_ok() {
