@@ -1,7 +1,7 @@
 //! Saving the rule file is the deployment; a bad one never takes effect.
 
 use mysql_async::prelude::Queryable as _;
-use shardway_tests::{Shop, rows, until};
+use shardway_tests::{Proxy, Shop, rows, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -105,4 +105,32 @@ async fn sighup_the_command_line_and_history_bring_rules_into_force() {
     assert!(out(shop.proxy.command(&["status"])).contains("in force 3"));
     assert!(shop.proxy.get("/metrics").unwrap().contains("shardway_rules_version 3"));
     assert_eq!(shop.proxy.get("/healthz").unwrap(), "ok\n");
+}
+
+#[tokio::test]
+async fn rules_edited_while_the_proxy_is_down_are_compared_with_those_that_were_in_force() {
+    let mut shop = Shop::open().await;
+    let mut connection = shop.connect().await;
+    connection.query_drop("INSERT INTO users (id, name) VALUES (6, 'f')").await.unwrap();
+    drop(connection);
+    let good = shop.rules();
+    let hidden = good.replace("kind = \"mod\", shards = 4", "kind = \"hash\", shards = 4");
+    let why = shop.proxy.refuses_to_start_on(&hidden).await;
+    assert!(why.contains("SHD1601") && why.contains("version 1"), "{why}");
+    let harmless = format!("{good}[transactions]\nacross_shards = \"refuse\"\n");
+    shop.proxy.save_rules(&harmless);
+    shop.proxy.kill9_and_restart().await;
+    assert_eq!(shop.proxy.status()["rules"]["last_error"], serde_json::Value::Null);
+    let mut connection = shop.connect().await;
+    assert_eq!(rows(&mut connection, "SELECT name FROM users WHERE id = 6").await.unwrap(), ["f"]);
+}
+
+#[tokio::test]
+async fn the_greeting_tells_a_backends_version_even_when_no_table_is_named() {
+    let shop = Shop::open().await;
+    let plain = shop.cluster.legacy.connect("").await.server_version();
+    let good = shop.rules();
+    let passing = Proxy::start(&good[..good.find("[tables").unwrap()]).await;
+    let through = passing.connect(&shop.name).await.server_version();
+    assert_eq!(through, plain);
 }

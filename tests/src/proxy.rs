@@ -189,6 +189,24 @@ impl Proxy {
         self.ready().await;
     }
 
+    /// Ends the proxy at once, starts it again on these rules, and returns why it would not serve.
+    ///
+    /// # Panics
+    /// When it serves.
+    pub async fn refuses_to_start_on(&mut self, rules: &str) -> String {
+        self.kill();
+        self.save_rules(rules);
+        let before = self.log().len();
+        self.process = run(&self.folder);
+        let status = until("the proxy ends", Duration::from_secs(30), async || {
+            assert!(self.get("/readyz").is_err(), "rules that lose rows took effect over a restart");
+            self.process.try_wait().expect("its state is known")
+        })
+        .await;
+        assert!(!status.success());
+        self.log()[before..].to_owned()
+    }
+
     fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -103,7 +103,7 @@ async fn probe(control: Arc<Control>) {
                 Err(error) => health.failed(&error.to_string()),
             }
         }
-        if snapshot.topology.tables.iter().any(|table| table.schema.is_none()) {
+        if control.store.is_incomplete() {
             control.store.complete().await;
         }
     }

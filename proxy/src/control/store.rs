@@ -5,12 +5,15 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mysql_async::prelude::Queryable as _;
 use shardway_migration::schema;
 use shardway_routing::rules;
-use shardway_routing::topology::{Node, Side, TableId, Topology};
+use shardway_routing::schema::TableSchema;
+use shardway_routing::topology::{Node, Server, Side, TableId, Topology};
 use shardway_routing::transition::{Hold, Transition, transition};
 
 use super::history::{History, Version};
@@ -29,6 +32,8 @@ pub struct RuleStore {
     moves: Arc<Moves>,
     /// Held while a version is brought into force.
     changing: tokio::sync::Mutex<()>,
+    /// Whether a backend has told its version yet.
+    is_announced: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -49,6 +54,13 @@ pub struct RulesStatus {
     pub last_error: Option<String>,
 }
 
+/// The rules that a change starts from.
+struct Before {
+    topology: Topology,
+    /// Said after a refusal when they are not those in force.
+    told: String,
+}
+
 impl RuleStore {
     /// A store with the history of earlier processes, and no rules in force.
     ///
@@ -58,7 +70,14 @@ impl RuleStore {
         let history = History::open(&shared.config.state_dir)?;
         let desired_version = history.last().map_or(0, |version| version.version);
         let state = State { history, desired: String::new(), desired_version, last_error: None };
-        Ok(RuleStore { shared, moves, changing: tokio::sync::Mutex::new(()), state: Mutex::new(state) })
+        let is_announced = AtomicBool::new(false);
+        Ok(RuleStore {
+            shared,
+            moves,
+            changing: tokio::sync::Mutex::new(()),
+            is_announced,
+            state: Mutex::new(state),
+        })
     }
 
     /// Brings a rule file's text into force. Returns the version in force.
@@ -89,7 +108,7 @@ impl RuleStore {
     pub async fn plan(&self, text: &str) -> Result<Transition, String> {
         let next = self.lock().desired_version + 1;
         let topology = self.load(text, next).await?;
-        Ok(transition(&self.shared.snapshot().topology, &topology, &*self.moves))
+        Ok(transition(&self.before()?.topology, &topology, &*self.moves))
     }
 
     /// Notes why the desired rules are not in force.
@@ -114,6 +133,14 @@ impl RuleStore {
     #[must_use]
     pub fn history(&self) -> Vec<Version> {
         self.lock().history.all().to_vec()
+    }
+
+    /// Is something unknown that only a backend can tell?
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        let snapshot = self.shared.snapshot();
+        let unknown = snapshot.topology.tables.iter().any(|table| table.schema.is_none());
+        unknown || !self.is_announced.load(Ordering::Acquire)
     }
 
     /// Reads the columns that could not be read when the rules came.
@@ -159,12 +186,12 @@ impl RuleStore {
 
     async fn bring_into_force(&self, text: &str, version: u64, reason: &str) -> Result<(), String> {
         let topology = self.load(text, version).await?;
-        let in_force = self.shared.snapshot();
-        let change = transition(&in_force.topology, &topology, &*self.moves);
+        let before = self.before()?;
+        let change = transition(&before.topology, &topology, &*self.moves);
         let refusals: Vec<String> =
             change.refusals().map(|(change, refusal)| format!("{}: {refusal}", change.rule)).collect();
         if !refusals.is_empty() {
-            return Err(refusals.join("\n"));
+            return Err(format!("{}{}", refusals.join("\n"), before.told));
         }
         let names: Vec<GateName> = change.holds().into_iter().map(gate_name).collect();
         let limit = topology.moves.iter().map(|of| Duration::from_millis(of.hold_ms)).max().unwrap_or(HOLD);
@@ -174,11 +201,37 @@ impl RuleStore {
             let held = self.shared.gates.hold(&names, limit).await;
             Some(held.map_err(|error| format!("{error}; save the file again to retry"))?)
         };
-        self.moves.before_publish(&self.shared, &in_force.topology, &topology).await?;
+        self.moves.before_publish(&self.shared, &before.topology, &topology).await?;
         self.note(text, version, reason)?;
         self.shared.publish(topology);
         drop(held);
         Ok(())
+    }
+
+    /// What a change is measured against. A restart forgets the topology but not where the rows are, so the first
+    /// rules of a process are compared with the last that an earlier one had in force.
+    fn before(&self) -> Result<Before, String> {
+        let snapshot = self.shared.snapshot();
+        if snapshot.topology.version > 0 {
+            return Ok(Before { topology: snapshot.topology.clone(), told: String::new() });
+        }
+        let Some(last) = self.lock().history.last().cloned() else {
+            return Ok(Before { topology: Topology::empty(), told: String::new() });
+        };
+        let number = last.version;
+        let variable = |name: &str| std::env::var(name).ok();
+        let topology = rules::load(&last.text, &variable, number).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let folder = self.shared.config.state_dir.join("rules");
+            format!(
+                "version {number}, in force before this start, cannot be read any more, so nobody can tell whether \
+                 these rules hide rows: {}; restore what it needs, or move {} away if you are sure",
+                problems.join("; "),
+                folder.display()
+            )
+        })?;
+        let told = format!("\n(compared with version {number}, which was in force before this start)");
+        Ok(Before { topology, told })
     }
 
     async fn load(&self, text: &str, version: u64) -> Result<Topology, String> {
@@ -193,46 +246,44 @@ impl RuleStore {
         Ok(topology)
     }
 
-    /// Asks the tables' own backends for their columns. A backend that is down is asked again later; until then
-    /// statements on the table are refused.
+    /// Asks the tables' own backends for their columns, each backend over one connection, and announces the version of
+    /// the first that answers. A backend that is down is asked again later; until then statements on its tables are
+    /// refused.
     async fn attach(&self, topology: &mut Topology) -> Result<(), String> {
+        let mut wanted: Vec<Vec<Wanted>> = topology.backends.iter().map(|_| Vec::new()).collect();
+        for id in (0..).map(TableId).take(topology.tables.len()) {
+            if topology.table_of(id).schema.is_none()
+                && let Some(home) = home(topology, id)
+            {
+                wanted[usize::from(home.node.backend.0)].push(home);
+            }
+        }
         let mut announced = false;
-        for id in (0..topology.tables.len()).filter_map(|id| u32::try_from(id).ok()).map(TableId) {
-            if topology.table_of(id).schema.is_some() {
+        for (backend, wanted) in topology.backends.clone().iter().zip(wanted) {
+            if announced && wanted.is_empty() {
                 continue;
             }
-            let Some((node, database)) = home(topology, id) else { continue };
-            let backend = topology.backend(node.backend).clone();
-            let physical = topology.physical_database(node.backend, &database).to_owned();
-            let health = self.shared.health(&backend.name);
-            let read = async {
-                let mut connection = control_connection::connect(&backend.primary).await?;
-                if !announced {
-                    let version =
-                        mysql_async::prelude::Queryable::query_first(&mut connection, "SELECT VERSION()")
-                            .await?;
-                    let version: Option<String> = version;
-                    self.shared.announce(&version.unwrap_or_default());
+            let (version, schemas) = match ask(&backend.primary, &wanted).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    self.shared.health(&backend.name).failed(&error.to_string());
+                    continue;
                 }
-                let schema = schema::read(&mut connection, &physical, &node.table).await?;
-                connection.disconnect().await?;
-                Ok::<_, mysql_async::Error>(schema)
             };
-            match read.await {
-                Ok(Some(schema)) => {
-                    announced = true;
-                    let name = topology.full_name(id);
-                    rules::attach(topology, id, Arc::new(schema))
-                        .map_err(|error| format!("tables.{name}: {error}"))?;
+            if let Some(version) = version.filter(|_| !announced) {
+                self.shared.announce(&version);
+                self.is_announced.store(true, Ordering::Release);
+                announced = true;
+            }
+            for (home, schema) in wanted.into_iter().zip(schemas) {
+                let name = topology.full_name(home.id);
+                match schema {
+                    Some(schema) => rules::attach(topology, home.id, Arc::new(schema))
+                        .map_err(|error| format!("tables.{name}: {error}"))?,
+                    None => {
+                        tracing::warn!(backend = backend.name, table = name, "the table is not there yet")
+                    }
                 }
-                Ok(None) => {
-                    tracing::warn!(
-                        backend = backend.name,
-                        table = node.table,
-                        "the table does not exist there yet"
-                    );
-                }
-                Err(error) => health.failed(&error.to_string()),
             }
         }
         Ok(())
@@ -258,12 +309,37 @@ pub(super) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// A table whose columns are to be read, and where.
+struct Wanted {
+    id: TableId,
+    node: Node,
+    /// The physical one.
+    database: String,
+}
+
 /// A node that has the table now: one of the side that owns writes.
-fn home(topology: &Topology, id: TableId) -> Option<(Node, String)> {
+fn home(topology: &Topology, id: TableId) -> Option<Wanted> {
     let table = topology.table_of(id);
     let side = table.moving.as_ref().map_or(Side::Target, |moving| topology.move_of(moving.by).writes);
     let node = table.placement(side).nodes().first()?.clone();
-    Some((node, topology.database_of(table.database).name.clone()))
+    let logical = &topology.database_of(table.database).name;
+    let database = topology.physical_database(node.backend, logical).to_owned();
+    Some(Wanted { id, node, database })
+}
+
+/// The version of a server, and the columns of each table that it has.
+async fn ask(
+    server: &Server,
+    wanted: &[Wanted],
+) -> Result<(Option<String>, Vec<Option<TableSchema>>), mysql_async::Error> {
+    let mut connection = control_connection::connect(server).await?;
+    let version = connection.query_first("SELECT VERSION()").await?;
+    let mut schemas = Vec::with_capacity(wanted.len());
+    for table in wanted {
+        schemas.push(schema::read(&mut connection, &table.database, &table.node.table).await?);
+    }
+    connection.disconnect().await?;
+    Ok((version, schemas))
 }
 
 fn gate_name(hold: Hold) -> GateName {
