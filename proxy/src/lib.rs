@@ -6,6 +6,7 @@ pub mod buffer;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod control_connection;
 pub mod execute;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, and helpers of tests are tests")]
 
 mod connect;
+mod console;
 mod differential;
 mod documents;
 mod double_write;

@@ -17,6 +17,7 @@ pub struct Proxy {
     process: Child,
     port: u16,
     admin: u16,
+    console: u16,
     folder: TempDir,
 }
 
@@ -57,16 +58,17 @@ impl Proxy {
     /// When it does not become ready.
     pub async fn start_with(rules: &str, more: &str) -> Proxy {
         let folder = tempfile::Builder::new().prefix("shardway-").tempdir().expect("a folder");
-        let (port, admin) = (free_port(), free_port());
+        let (port, admin, console) = (free_port(), free_port(), free_port());
         let config = format!(
             "rules = \"rules.toml\"\nworkers = 2\n[listen]\nmysql = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:{admin}\"\n\
-             console = \"off\"\n[[users]]\nname = \"app\"\npassword = \"app\"\n[[users]]\nname = \"empty\"\npassword = \"\"\n\
-             [[users]]\nname = \"report\"\npassword = \"report\"\nrole = \"read_only\"\n{more}\n"
+             console = \"127.0.0.1:{console}\"\n[[users]]\nname = \"app\"\npassword = \"app\"\n[[users]]\nname = \"empty\"\npassword = \"\"\n\
+             [[users]]\nname = \"report\"\npassword = \"report\"\nrole = \"read_only\"\n\
+             [[users]]\nname = \"admin\"\npassword = \"admin\"\nrole = \"admin\"\n{more}\n"
         );
         fs::write(folder.path().join("shardway.toml"), config).expect("the folder is writable");
         fs::write(folder.path().join("rules.toml"), rules).expect("the folder is writable");
         let process = run(&folder);
-        let proxy = Proxy { process, port, admin, folder };
+        let proxy = Proxy { process, port, admin, console, folder };
         proxy.ready().await;
         proxy
     }
@@ -78,6 +80,12 @@ impl Proxy {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where operators send SQL.
+    #[must_use]
+    pub fn console(&self) -> u16 {
+        self.console
     }
 
     /// The configuration file, for the command line.

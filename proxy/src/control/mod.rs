@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use mysql_async::prelude::Queryable as _;
 
 use crate::admin;
+use crate::console;
 use crate::control_connection;
 use crate::shared::Shared;
 use moves::Moves;
@@ -54,6 +55,11 @@ pub async fn start(shared: Arc<Shared>) -> anyhow::Result<Arc<Control>> {
     tokio::spawn(probe(Arc::clone(&control)));
     if let Some(address) = control.shared.config.listen.admin {
         admin::start(Arc::clone(&control), address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+    }
+    if let Some(address) = control.shared.config.listen.console {
+        console::start(Arc::clone(&control), address)
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
     }

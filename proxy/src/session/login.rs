@@ -181,7 +181,7 @@ fn access(user: &User) -> UserAccess {
 }
 
 /// Random bytes that no client mistakes for the end of a string.
-fn salt() -> [u8; 20] {
+pub(crate) fn salt() -> [u8; 20] {
     let mut salt = [0; 20];
     rand::rng().fill_bytes(&mut salt);
     salt.map(|byte| 1 + byte % 126)

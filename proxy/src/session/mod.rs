@@ -8,7 +8,7 @@
 mod answers;
 mod commands;
 pub(crate) mod held;
-mod login;
+pub(crate) mod login;
 mod prepared;
 mod settings;
 mod text;

@@ -173,11 +173,7 @@ impl Login {
     ) -> LoginStep {
         // caching_sha2 clients send an empty password as a single zero byte.
         let proof = if proof == [0] { &[] } else { proof };
-        let known = password(&accepted.user);
-        // An unknown user costs the same as a wrong password.
-        let secret = known.clone().unwrap_or_else(|| b"?".to_vec());
-        let expected = expected(plugin, &self.salt, &secret);
-        if same(&expected, proof) && known.is_some() {
+        if is_proof(plugin, &self.salt, password(&accepted.user).as_deref(), proof) {
             let before = (plugin == CACHING_SHA2 && !proof.is_empty()).then(|| vec![1, 3]);
             return LoginStep::Accepted { before, accepted };
         }
@@ -192,6 +188,14 @@ impl Login {
 
 fn known(plugin: &str) -> Option<&'static str> {
     [NATIVE, CACHING_SHA2].into_iter().find(|known| *known == plugin)
+}
+
+/// Does the client know the password? Nobody knows that of an unknown user.
+#[must_use]
+pub fn is_proof(plugin: &str, salt: &[u8; 20], password: Option<&[u8]>, proof: &[u8]) -> bool {
+    // An unknown user costs the same as a wrong password.
+    let expected = expected(plugin, salt, password.unwrap_or(b"?"));
+    same(&expected, proof) && password.is_some()
 }
 
 fn expected(plugin: &str, salt: &[u8; 20], secret: &[u8]) -> Vec<u8> {
