@@ -212,3 +212,20 @@ async fn a_killed_proxy_loses_nothing_and_both_sides_are_equal_once_healed() {
         run(&shop, &["move", "verify", "shop"]);
     }
 }
+
+#[tokio::test]
+async fn writes_do_not_go_back_over_a_restart_to_a_source_that_missed_some() {
+    let (mut shop, mut connection) = moving("double_write = \"sync\"").await;
+    synced(&shop).await;
+    save(&shop, 3, "double_write = \"sync\"\nreads = 100\nwrites = \"target\"").await;
+    save(&shop, 4, "double_write = \"off\"\nreads = 100\nwrites = \"target\"").await;
+    connection.query_drop("INSERT INTO users (id, name) VALUES (77, 'on the target alone')").await.unwrap();
+    drop(connection);
+    let why = shop.proxy.refuses_to_start_on(&shop.moving_rules("double_write = \"off\"")).await;
+    assert!(why.contains("SHD1606") && why.contains("version 4"), "{why}");
+    shop.proxy.save_rules(&shop.moving_rules("double_write = \"off\"\nreads = 100\nwrites = \"target\""));
+    shop.proxy.kill9_and_restart().await;
+    let mut connection = shop.connect().await;
+    let name = rows(&mut connection, "SELECT name FROM users WHERE id = 77").await.unwrap();
+    assert_eq!(name, ["on the target alone"]);
+}
