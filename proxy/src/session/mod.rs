@@ -176,8 +176,10 @@ impl Session {
         loop {
             self.info.idle();
             let read = tokio::select! {
-                read = timeout(idle_timeout, self.client.read(&mut packet)) => read,
+                // Killed comes first: a statement that has arrived meanwhile must not run.
+                biased;
                 () = self.info.killed.notified() => return,
+                read = timeout(idle_timeout, self.client.read(&mut packet)) => read,
             };
             let outcome = match read {
                 Ok(Ok(())) => self.command(&packet).await,
