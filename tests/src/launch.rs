@@ -2,6 +2,7 @@
 //! one thread starts them all and never ends.
 
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock};
 
@@ -32,8 +33,16 @@ pub(crate) fn bound(program: &str) -> Command {
     command
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody listens on, below those that the kernel gives to outgoing connections; never the same twice.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test processes that run side by side begin at different places.
+    let first = std::process::id().wrapping_mul(97);
+    loop {
+        let port = 10_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = u16::try_from(port).expect("below 30,000");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
