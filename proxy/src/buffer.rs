@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 const SMALL: usize = 16 * 1024;
 const LARGE: usize = 256 * 1024;
 
-/// A growing buffer with a consumed front. Its memory returns to [`SMALL`] when it runs empty.
+/// A growing buffer with a consumed front. Its memory returns to 16 KiB when it runs empty.
 #[derive(Debug, Default)]
 pub struct Buffer {
     bytes: Vec<u8>,

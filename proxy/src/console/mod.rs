@@ -2,7 +2,7 @@
 //!
 //! - Only users with `role = "admin"` log in, with `mysql_native_password`: the library behind this port knows no other.
 //! - Nothing here reaches a backend, and the only command that changes anything is `RELOAD`.
-//! - The library is fed through [`frames`], which keeps it from the inputs that it mishandles. `COM_CHANGE_USER` is
+//! - The library is fed through `frames`, which keeps it from the inputs that it mishandles. `COM_CHANGE_USER` is
 //!   answered with OK and changes nothing: the connection stays the administrator's that it was.
 //!
 //! A client that breaks the protocol loses its own connection and nothing else.

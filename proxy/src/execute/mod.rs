@@ -1,7 +1,7 @@
 //! Running plans: the only place that sees a plan and a socket together.
 //!
-//! One shard's answer is relayed as the packets it came in; the answers of several are gathered ([`scatter`]); a write
-//! that several shards take part in runs inside a transaction of ours ([`write`]).
+//! One shard's answer is relayed as the packets it came in; the answers of several are gathered (`scatter`); a write
+//! that several shards take part in runs inside a transaction of ours (`write`).
 
 pub mod finish;
 pub mod mirror;
