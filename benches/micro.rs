@@ -2,12 +2,12 @@
 
 use divan::{Bencher, black_box};
 use shardway_benches::{STATEMENTS, shop};
-use shardway_routing::bind::{self, Hint, Reads, Sides, Values};
-use shardway_routing::key::KeyValue;
+use shardway_routing::bind::{self, Characters, Facts, Hint, Reads, Sides, Values};
+use shardway_routing::key::{Fractions, KeyValue};
 use shardway_routing::lex::{self, Flavour, Lexed, Quoting, ServerVersion};
 use shardway_routing::merge::{ColumnType, Merger, RowProtocol, Unsigned};
 use shardway_routing::plan::{self, Comparison, Context, Direction, Plan, SortKey};
-use shardway_routing::topology::{TableId, Topology};
+use shardway_routing::topology::{Move, TableId, Topology};
 
 fn main() {
     divan::main();
@@ -21,7 +21,13 @@ fn lexed(sql: &str) -> Lexed {
 
 fn context(topology: &Topology) -> Context<'_> {
     let server = ServerVersion { flavour: Flavour::MySql, number: 80_000 };
-    Context { topology, database: Some("shop"), quoting: Quoting::default(), server }
+    Context {
+        topology,
+        database: Some("shop"),
+        quoting: Quoting::default(),
+        server,
+        protocol: RowProtocol::Text,
+    }
 }
 
 /// A known shape: take it apart.
@@ -53,6 +59,14 @@ impl Sides for Authority {
     fn any_dirty(&self, _: TableId) -> bool {
         false
     }
+
+    fn is_behind(&self, _: &Move) -> bool {
+        false
+    }
+
+    fn account(&self) -> &str {
+        ""
+    }
 }
 
 /// A known shape: its shard and its bytes.
@@ -63,13 +77,20 @@ fn route_and_render(bencher: Bencher<'_, '_>, sql: &str) {
     let Plan::Data(plan) = plan::plan(sql.as_bytes(), &lexed, context(&topology)) else {
         panic!("not planned: {sql}")
     };
-    let values =
-        Values { sql: sql.as_bytes(), regions: &lexed.regions, parameters: &[], quoting: Quoting::default() };
+    let values = Values {
+        sql: sql.as_bytes(),
+        regions: &lexed.regions,
+        parameters: &[],
+        quoting: Quoting::default(),
+        characters: Characters::Utf8,
+        fractions: Fractions::Unknown,
+    };
     let mut out = Vec::new();
     bencher.bench_local(|| {
         out.clear();
         let route = bind::route(&plan, &topology, values, Hint::None, &Authority).expect("routed");
-        bind::render(&plan, &topology, values, &route, &route.legs[0], 0, &mut out).expect("rendered");
+        bind::render(&plan, &topology, values, &route, &route.legs[0], &Facts::default(), &mut out)
+            .expect("rendered");
     });
 }
 

@@ -76,12 +76,29 @@ pub fn remove(database: &str, ids: &[u64]) -> String {
     format!("DELETE FROM {} WHERE id IN ({})", table(database), ids.join(", "))
 }
 
-/// Entries that are at least so old, oldest first.
+/// The newest entry.
 #[must_use]
-pub fn select(database: &str, min_age_ms: u64, limit: usize) -> String {
+pub fn newest(database: &str) -> String {
+    format!("SELECT MAX(id) FROM {}", table(database))
+}
+
+/// Those of some transactions that have entries, or are about to: their locks are waited for.
+#[must_use]
+pub fn noted(database: &str, tokens: &[u64]) -> String {
+    let tokens: Vec<String> = tokens.iter().map(u64::to_string).collect();
+    format!(
+        "SELECT DISTINCT token FROM {} WHERE token IN ({}) LOCK IN SHARE MODE",
+        table(database),
+        tokens.join(", ")
+    )
+}
+
+/// Entries behind an id that are at least so old, oldest first.
+#[must_use]
+pub fn select(database: &str, after: u64, min_age_ms: u64, limit: usize) -> String {
     format!(
         "SELECT id, token, HEX(table_name), HEX(row_key), HEX(shard_keys) FROM {} \
-         WHERE created <= CURRENT_TIMESTAMP(3) - INTERVAL {} MICROSECOND ORDER BY id LIMIT {limit}",
+         WHERE id > {after} AND created <= CURRENT_TIMESTAMP(3) - INTERVAL {} MICROSECOND ORDER BY id LIMIT {limit}",
         table(database),
         min_age_ms * 1000
     )
@@ -97,7 +114,7 @@ pub fn decode(id: u64, token: u64, table: &str, key: &str, shard_keys: &str) -> 
 }
 
 /// Every part after its length.
-fn pack(parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn pack(parts: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
     for part in parts {
         out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -106,7 +123,7 @@ fn pack(parts: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-fn unpack(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+pub(crate) fn unpack(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut parts = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk() {
         let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;

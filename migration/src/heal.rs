@@ -1,21 +1,27 @@
 //! Bringing dirty keys in line: the authority's row, as it is, becomes the other side's.
 //!
-//! Per entry: lock the authority's row, write it where it belongs on the other side and delete it everywhere else there,
-//! commit the other side, remove the entry in the authority's transaction. Running it twice changes nothing; a crash
-//! between the commits leaves the entry.
+//! Per key: lock the authority's row, write it where it belongs on the other side and delete it everywhere else there,
+//! commit the other side, remove the key's entries in the authority's transaction. Running it twice changes nothing; a
+//! crash between the commits leaves the entries.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::{Server, Side};
 
+use crate::connection::connect;
 use crate::dirty::{self, Entry, Stored};
-use crate::image::Image;
-use crate::tables::{MovingTable, WorkError, connect, image};
+use crate::line;
+use crate::pool::Pool;
+use crate::tables::{MovingTable, WorkError};
 
 /// Entries looked at in one pass.
 const BATCH: usize = 500;
+
+/// Keys that one pass brings in line at a time.
+const PARALLEL: usize = 8;
 
 /// A journal: a physical database of the authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +43,26 @@ pub fn journals(tables: &[MovingTable], authority: Side) -> Vec<Journal> {
     journals
 }
 
-/// The entries of a journal that are at least so old; none if there is no journal.
+/// Every entry of a journal; none if there is no journal.
 ///
 /// # Errors
 /// Whatever the server reports.
-pub async fn entries(journal: &Journal, min_age_ms: u64) -> Result<Vec<Stored>, WorkError> {
+pub async fn all(journal: &Journal) -> Result<Vec<Entry>, WorkError> {
+    let mut found = Vec::new();
+    let mut after = 0;
+    loop {
+        let batch = entries(journal, after, 0).await?;
+        let Some(last) = batch.last() else { return Ok(found) };
+        after = last.id;
+        found.extend(batch.into_iter().map(|stored| stored.entry));
+    }
+}
+
+/// The oldest entries of a journal behind an id, as many as one pass looks at, that are at least so old.
+async fn entries(journal: &Journal, after: u64, min_age_ms: u64) -> Result<Vec<Stored>, WorkError> {
     const NO_SUCH_TABLE: u16 = 1146;
     let mut connection = connect(&journal.server).await?;
-    let found = read(&mut connection, journal, min_age_ms).await;
+    let found = read(&mut connection, journal, after, min_age_ms).await;
     connection.disconnect().await?;
     match found {
         Err(WorkError::Server(mysql_async::Error::Server(error))) if error.code == NO_SUCH_TABLE => {
@@ -54,9 +72,44 @@ pub async fn entries(journal: &Journal, min_age_ms: u64) -> Result<Vec<Stored>, 
     }
 }
 
-async fn read(connection: &mut Conn, journal: &Journal, min_age_ms: u64) -> Result<Vec<Stored>, WorkError> {
+/// The oldest entry of a journal.
+///
+/// # Errors
+/// Whatever the server reports.
+pub async fn oldest(journal: &Journal) -> Result<Option<u64>, WorkError> {
+    Ok(entries(journal, 0, 0).await?.first().map(|stored| stored.id))
+}
+
+/// The newest entry of a journal, if it has any.
+///
+/// # Errors
+/// Whatever the server reports.
+pub async fn newest(journal: &Journal) -> Result<Option<u64>, WorkError> {
+    let mut connection = connect(&journal.server).await?;
+    let newest: Option<Option<u64>> = connection.query_first(dirty::newest(&journal.database)).await?;
+    connection.disconnect().await?;
+    Ok(newest.flatten())
+}
+
+/// Those of some transactions that have entries in a journal. Waits for transactions that are committing.
+///
+/// # Errors
+/// Whatever the server reports; error 1205 when such a transaction takes long.
+pub async fn noted(journal: &Journal, tokens: &[u64]) -> Result<HashSet<u64>, WorkError> {
+    let mut connection = connect(&journal.server).await?;
+    let noted: Vec<u64> = connection.query(dirty::noted(&journal.database, tokens)).await?;
+    connection.disconnect().await?;
+    Ok(noted.into_iter().collect())
+}
+
+async fn read(
+    connection: &mut Conn,
+    journal: &Journal,
+    after: u64,
+    min_age_ms: u64,
+) -> Result<Vec<Stored>, WorkError> {
     let rows: Vec<(u64, u64, String, String, String)> =
-        connection.query(dirty::select(&journal.database, min_age_ms, BATCH)).await?;
+        connection.query(dirty::select(&journal.database, after, min_age_ms, BATCH)).await?;
     let decoded = rows.into_iter().map(|(id, token, table, key, shard_keys)| {
         dirty::decode(id, token, &table, &key, &shard_keys)
             .ok_or_else(|| WorkError::Stopped(format!("the journal's entry {id} cannot be read")))
@@ -64,7 +117,16 @@ async fn read(connection: &mut Conn, journal: &Journal, min_age_ms: u64) -> Resu
     decoded.collect()
 }
 
-/// Heals the entries of one journal. Returns those that are healed; the rest must be tried again.
+/// What one pass over a journal has done.
+#[derive(Debug, Default)]
+pub struct Healed {
+    /// Entries that are gone.
+    pub entries: Vec<Entry>,
+    /// Keys that must be tried again.
+    pub failed: usize,
+}
+
+/// Heals the oldest entries of one journal, several keys at a time.
 ///
 /// # Errors
 /// When the authority cannot be asked. A row of the other side that is locked is left for the next time.
@@ -73,78 +135,116 @@ pub async fn run(
     authority: Side,
     journal: &Journal,
     min_age_ms: u64,
-) -> Result<Vec<Entry>, WorkError> {
-    let mut healed = Vec::new();
-    let mut connections = Connections::default();
-    for stored in entries(journal, min_age_ms).await? {
-        let Some(table) = tables.iter().find(|table| table.name == stored.entry.table) else { continue };
-        match one(table, authority, journal, &stored, &mut connections).await {
-            Ok(()) => healed.push(stored.entry),
-            Err(error) => {
-                tracing::warn!(table = table.name, %error, "a dirty key is not healed yet");
-                connections = Connections::default();
-            }
-        }
+) -> Result<Healed, WorkError> {
+    let mut keys = by_key(entries(journal, 0, min_age_ms).await?);
+    // Popped from the end: the oldest first.
+    keys.reverse();
+    let work = Work { tables, authority, journal, pool: Pool::default(), keys: Mutex::new(keys) };
+    let lanes = futures_util::future::join_all((0..PARALLEL).map(|_| lane(&work))).await;
+    work.pool.close().await;
+    let mut healed = Healed::default();
+    for lane in lanes {
+        healed.entries.extend(lane.entries);
+        healed.failed += lane.failed;
     }
     Ok(healed)
 }
 
-/// Connections of one pass, by address.
-#[derive(Default)]
-struct Connections(HashMap<(String, u16), Conn>);
+/// One pass, shared by its lanes.
+struct Work<'a> {
+    tables: &'a [MovingTable],
+    authority: Side,
+    journal: &'a Journal,
+    pool: Pool,
+    keys: Mutex<Vec<Vec<Stored>>>,
+}
 
-impl Connections {
-    async fn to(&mut self, server: &Server) -> Result<&mut Conn, WorkError> {
-        let address = (server.host.clone(), server.port);
-        if !self.0.contains_key(&address) {
-            self.0.insert(address.clone(), connect(server).await?);
+async fn lane(work: &Work<'_>) -> Healed {
+    let mut healed = Healed::default();
+    let next = || work.keys.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    while let Some(entries) = next() {
+        // An entry of another move.
+        let Some(table) = work.tables.iter().find(|table| table.name == entries[0].entry.table) else {
+            continue;
+        };
+        match one(table, work.authority, work.journal, &entries, &work.pool).await {
+            Ok(()) => healed.entries.extend(entries.into_iter().map(|stored| stored.entry)),
+            Err(error) => {
+                healed.failed += 1;
+                tracing::warn!(table = table.name, %error, "a dirty key is not healed yet");
+                if error.is_away() {
+                    // Every other key would wait for the same server.
+                    let mut keys = work.keys.lock().unwrap_or_else(PoisonError::into_inner);
+                    healed.failed += std::mem::take(&mut *keys).len();
+                }
+            }
         }
-        Ok(self.0.get_mut(&address).expect("just put there"))
     }
+    healed
+}
+
+/// Entries of the same row together, in the order of the first.
+fn by_key(entries: Vec<Stored>) -> Vec<Vec<Stored>> {
+    let mut places = std::collections::HashMap::new();
+    let mut keys: Vec<Vec<Stored>> = Vec::new();
+    for stored in entries {
+        let of = (stored.entry.table.clone(), stored.entry.key.clone());
+        let place = *places.entry(of).or_insert_with(|| {
+            keys.push(Vec::new());
+            keys.len() - 1
+        });
+        keys[place].push(stored);
+    }
+    keys
 }
 
 async fn one(
     table: &MovingTable,
     authority: Side,
     journal: &Journal,
-    stored: &Stored,
-    connections: &mut Connections,
+    entries: &[Stored],
+    pool: &Pool,
 ) -> Result<(), WorkError> {
-    let key = &stored.entry.key;
-    let condition = table.shape.with_keys(std::slice::from_ref(key));
-    let mut found: Option<Image> = None;
+    let key = &entries[0].entry.key;
     // The row may have gone to another node of the authority since, so all of them are asked.
-    let mut begun: Vec<Server> = Vec::new();
-    for end in table.ends(authority) {
-        let connection = connections.to(&end.server).await?;
-        if !begun.contains(&end.server) {
-            connection.query_drop("BEGIN").await?;
-            begun.push(end.server.clone());
-        }
-        let rows: Vec<mysql_async::Row> =
-            connection.query(table.shape.select(&end.table, &format!("{condition} FOR UPDATE"))).await?;
-        if let Some(row) = rows.into_iter().next() {
-            found = Some(image(row));
-        }
-    }
+    let mut held = line::hold(pool, table, authority, key).await?;
     let other = authority.other();
-    let home = found.as_ref().map(|image| table.home(other, image)).transpose()?;
     for (place, end) in table.ends(other).iter().enumerate() {
-        // Statements one by one: each is right by itself and the entry is there until all have run.
-        let statements = match &found {
-            Some(image) if home == Some(place) => table.shape.upsert(&end.table, std::slice::from_ref(image)),
-            _ => vec![table.shape.delete(&end.table, std::slice::from_ref(key))],
-        };
-        let mut connection = connect(&end.server).await?;
-        for statement in statements {
+        let mut connection = pool.take(&end.server).await?;
+        // Statements one by one: each is right by itself and the entries are there until all have run.
+        for statement in held.statements(table, other, place, key) {
             connection.query_drop(statement).await?;
         }
-        connection.disconnect().await?;
+        pool.give(&end.server, connection);
     }
-    let connection = connections.to(&journal.server).await?;
-    connection.query_drop(dirty::remove(&journal.database, &[stored.id])).await?;
-    for server in begun {
-        connections.to(&server).await?.query_drop("COMMIT").await?;
+    let ids: Vec<u64> = entries.iter().map(|stored| stored.id).collect();
+    held.run(&journal.server, dirty::remove(&journal.database, &ids)).await?;
+    held.release(pool).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Key;
+
+    #[test]
+    fn entries_of_one_row_are_healed_once() {
+        let stored = |id, table: &str, key: &[u8]| Stored {
+            id,
+            entry: Entry {
+                token: id,
+                table: table.to_owned(),
+                key: Key(vec![key.to_vec()]),
+                shard_keys: Vec::new(),
+            },
+        };
+        let keys = by_key(vec![
+            stored(1, "shop.users", b"1"),
+            stored(2, "shop.orders", b"1"),
+            stored(3, "shop.users", b"1"),
+        ]);
+        let ids: Vec<Vec<u64>> =
+            keys.iter().map(|entries| entries.iter().map(|stored| stored.id).collect()).collect();
+        assert_eq!(ids, [vec![1, 3], vec![2]]);
     }
-    Ok(())
 }

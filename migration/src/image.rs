@@ -1,11 +1,18 @@
 //! How one table's rows are read and written exactly.
 //!
 //! An image is a row's stored columns, each in a form that no session setting changes: numbers in digits, text and
-//! bytes in hexadecimal, moments as seconds since 1970. Its inverse writes the same value on any server with the same
-//! table. Generated columns are left to the server. Pure: this makes SQL text, others run it.
+//! bytes as they are stored, moments as seconds since 1970. Its inverse writes the same value on any server with the
+//! same table. Generated columns are left to the server. Pure: this makes SQL text, others run it.
+//!
+//! Whoever runs what is made here for writing must have set [`SESSION`]; reading works in a client's session too, where
+//! everything that a setting could change travels in hexadecimal ([`Reader`]).
 
+mod digest;
+pub(crate) mod sql;
 #[cfg(test)]
 mod tests;
+
+pub use digest::{Range, Second, Seed};
 
 use std::fmt::Write as _;
 
@@ -14,12 +21,24 @@ use shardway_routing::refusal::{self, Refusal};
 use shardway_routing::schema::{ColumnKind, Generation, TableSchema};
 
 /// What every session that writes images must have set.
-pub const SESSION: [(&str, &str); 4] = [
+pub const SESSION: [(&str, &str); 6] = [
+    // Statements hold bytes of several character sets, and answers are bytes as stored.
+    ("character_set_client", "binary"),
+    ("character_set_results", "NULL"),
     ("time_zone", "'+00:00'"),
-    ("sql_mode", "'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'"),
+    ("sql_mode", "'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'"),
     ("innodb_lock_wait_timeout", "1"),
     ("foreign_key_checks", "0"),
 ];
+
+/// Whose session reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// One with [`SESSION`]: stored bytes come as they are.
+    Engine,
+    /// A client's, with settings of its own.
+    Client,
+}
 
 /// The columns of a table, as images hold them.
 #[derive(Debug, Clone)]
@@ -28,6 +47,8 @@ pub struct ImageShape {
     /// Places of the primary key's columns.
     primary: Vec<usize>,
     unique: FurtherUnique,
+    /// Which rows walks over the primary key see, as SQL; all of them where there is none.
+    condition: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +76,7 @@ impl ImageShape {
         let columns: Vec<(String, ColumnKind)> =
             stored.map(|column| (column.name.clone(), column.kind.clone())).collect();
         for (name, kind) in &columns {
-            if matches!(kind, ColumnKind::Geometry | ColumnKind::Other(_)) {
+            if matches!(kind, ColumnKind::Other(_)) {
                 return Err(refusal::INEXACT_COLUMN.because(name.clone()));
             }
         }
@@ -65,31 +86,57 @@ impl ImageShape {
             .filter(|primary| !primary.is_empty())
             .ok_or_else(|| refusal::NO_PRIMARY_KEY.because(""))?;
         if primary.iter().any(|place| {
-            matches!(columns[*place].1, ColumnKind::Float | ColumnKind::Double | ColumnKind::Json)
+            use ColumnKind::{Double, Float, Geometry, Json};
+            matches!(columns[*place].1, Float | Double | Json | Geometry)
         }) {
-            return Err(refusal::NO_PRIMARY_KEY.because("of floats"));
+            return Err(refusal::NO_PRIMARY_KEY.because("whose values compare exactly"));
         }
         let unique = if schema.unique.is_empty() { FurtherUnique::No } else { FurtherUnique::Yes };
-        Ok(ImageShape { columns, primary, unique })
+        Ok(ImageShape { columns, primary, unique, condition: None })
     }
 
     /// `SELECT` of images; `rest` is what follows the table's name.
     #[must_use]
-    pub fn select(&self, table: &str, rest: &str) -> String {
-        let all: Vec<String> = self.columns.iter().map(|(name, kind)| read(name, kind, None)).collect();
+    pub fn select(&self, reader: Reader, table: &str, rest: &str) -> String {
+        let all: Vec<String> =
+            self.columns.iter().map(|(name, kind)| sql::read(reader, name, kind, None)).collect();
         format!("SELECT {} FROM {table} {rest}", all.join(", "))
+    }
+
+    /// The image in a row of [`ImageShape::select`]'s answer. `None`: not such a row.
+    #[must_use]
+    pub fn image(&self, reader: Reader, row: Vec<Option<Vec<u8>>>) -> Option<Image> {
+        if row.len() != self.columns.len() {
+            return None;
+        }
+        let field = |(field, (_, kind)): (Option<Vec<u8>>, &(String, ColumnKind))| match field {
+            Some(text) => sql::field(reader, kind, text).map(Some),
+            None => Some(None),
+        };
+        row.into_iter().zip(&self.columns).map(field).collect::<Option<_>>().map(Image)
     }
 
     /// `SELECT` of primary keys; `rest` is what follows the table's name, which may be an alias.
     #[must_use]
-    pub fn select_keys(&self, table: &str, alias: Option<&str>, rest: &str) -> String {
+    pub fn select_keys(&self, reader: Reader, table: &str, alias: Option<&str>, rest: &str) -> String {
         let keys: Vec<String> = self
             .primary
             .iter()
-            .map(|place| read(&self.columns[*place].0, &self.columns[*place].1, alias))
+            .map(|place| sql::read(reader, &self.columns[*place].0, &self.columns[*place].1, alias))
             .collect();
         let called = alias.map(|alias| format!(" AS {}", quoted(alias))).unwrap_or_default();
         format!("SELECT {} FROM {table}{called} {rest}", keys.join(", "))
+    }
+
+    /// The key in a row of [`ImageShape::select_keys`]' answer. `None`: not such a row.
+    #[must_use]
+    pub fn key(&self, reader: Reader, row: Vec<Option<Vec<u8>>>) -> Option<Key> {
+        if row.len() != self.primary.len() {
+            return None;
+        }
+        let field =
+            |(field, place): (Option<Vec<u8>>, &usize)| sql::field(reader, &self.columns[*place].1, field?);
+        row.into_iter().zip(&self.primary).map(field).collect::<Option<_>>().map(Key)
     }
 
     /// `WHERE` these keys.
@@ -102,51 +149,144 @@ impl ImageShape {
     /// `WHERE` after this key, in primary-key order.
     #[must_use]
     pub fn after(&self, key: Option<&Key>) -> String {
+        self.between(key, None)
+    }
+
+    /// `WHERE` after one key up to and including another, in primary-key order.
+    #[must_use]
+    pub fn between(&self, after: Option<&Key>, up_to: Option<&Key>) -> String {
+        let condition = match self.bounds(after, up_to).as_slice() {
+            [] => String::new(),
+            terms => format!("WHERE {} ", terms.join(" AND ")),
+        };
+        format!("{condition}{}", self.ordered())
+    }
+
+    /// `WHERE` up to and including a key, the greatest first.
+    #[must_use]
+    pub fn down_from(&self, up_to: Option<&Key>) -> String {
+        let condition = match self.bounds(None, up_to).as_slice() {
+            [] => String::new(),
+            terms => format!("WHERE {} ", terms.join(" AND ")),
+        };
+        format!("{condition}ORDER BY {} DESC", self.key_names().join(" DESC, "))
+    }
+
+    /// The same shape, whose walks over the primary key see only rows under a condition.
+    #[must_use]
+    pub fn seeing(self, condition: &str) -> ImageShape {
+        ImageShape { condition: Some(format!("({condition})")), ..self }
+    }
+
+    /// In primary-key order.
+    #[must_use]
+    pub fn ordered(&self) -> String {
+        format!("ORDER BY {}", self.key_names().join(", "))
+    }
+
+    /// The conditions of a range.
+    fn bounds(&self, after: Option<&Key>, up_to: Option<&Key>) -> Vec<String> {
+        let above = after.map(|key| format!("({})", self.beyond(key, ">", ">")));
+        let below = up_to.map(|key| format!("({})", self.beyond(key, "<", "<=")));
+        above.into_iter().chain(below).chain(self.condition.clone()).collect()
+    }
+
+    /// Beyond a key, column by column: servers use an index for this, and not for a comparison of row values.
+    fn beyond(&self, key: &Key, compare: &str, last: &str) -> String {
         let names = self.key_names();
-        let order = names.join(", ");
-        let Some(key) = key else { return format!("ORDER BY {order}") };
         let literals: Vec<String> =
             self.primary.iter().zip(&key.0).map(|(place, value)| self.literal(*place, Some(value))).collect();
-        let mut alternatives = Vec::new();
-        for depth in 0..names.len() {
-            let mut terms: Vec<String> =
-                (0..depth).map(|at| format!("{} = {}", names[at], literals[at])).collect();
-            terms.push(format!("{} > {}", names[depth], literals[depth]));
-            alternatives.push(format!("({})", terms.join(" AND ")));
-        }
-        format!("WHERE {} ORDER BY {order}", alternatives.join(" OR "))
+        let alternative = |depth: usize| {
+            let equal = (0..depth).map(|at| format!("{} = {}", names[at], literals[at]));
+            let compare = if depth + 1 == names.len() { last } else { compare };
+            let terms: Vec<String> =
+                equal.chain([format!("{} {compare} {}", names[depth], literals[depth])]).collect();
+            format!("({})", terms.join(" AND "))
+        };
+        (0..names.len()).map(alternative).collect::<Vec<_>>().join(" OR ")
+    }
+
+    /// Makes the rows under these keys what the images are, present or not. Only for tables without further unique
+    /// keys, where no other row can be hit.
+    #[must_use]
+    pub fn upsert<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
+        debug_assert!(!self.has_further_unique(), "an upsert could hit another row");
+        let mut insert = self.insert("INSERT", table, images);
+        let names = self.columns.iter().map(|(name, _)| quoted(name));
+        let update: Vec<String> = names.map(|name| format!("{name} = VALUES({name})")).collect();
+        insert.extend_from_slice(b" ON DUPLICATE KEY UPDATE ");
+        insert.extend_from_slice(update.join(", ").as_bytes());
+        insert
     }
 
     /// Statements after which the table has exactly these rows under their keys.
     #[must_use]
-    pub fn upsert(&self, table: &str, images: &[Image]) -> Vec<String> {
+    pub fn replace(&self, table: &str, images: &[Image]) -> Vec<Vec<u8>> {
         if images.is_empty() {
             return Vec::new();
         }
-        let names: Vec<String> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
-        let row = |image: &Image| {
-            let values: Vec<String> = image
-                .0
-                .iter()
-                .enumerate()
-                .map(|(place, field)| self.literal(place, field.as_deref()))
-                .collect();
-            format!("({})", values.join(", "))
-        };
-        let rows: Vec<String> = images.iter().map(row).collect();
-        let insert = format!("INSERT INTO {table} ({}) VALUES {}", names.join(", "), rows.join(", "));
-        if self.unique == FurtherUnique::Yes {
+        if self.has_further_unique() {
             let keys: Vec<Key> = images.iter().map(|image| self.key_of(image)).collect();
-            return vec![self.delete(table, &keys), insert];
+            return vec![self.delete(table, &keys).into_bytes(), self.insert_rows(table, images)];
         }
-        let update: Vec<String> = names.iter().map(|name| format!("{name} = VALUES({name})")).collect();
-        vec![format!("{insert} ON DUPLICATE KEY UPDATE {}", update.join(", "))]
+        vec![self.upsert(table, images)]
+    }
+
+    /// Makes the rows under these keys what the images are. Rows that have a value of one of their further unique keys
+    /// go: for whoever knows that they are out of date.
+    #[must_use]
+    pub fn overwrite<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
+        match self.has_further_unique() {
+            true => self.insert("REPLACE", table, images),
+            false => self.upsert(table, images),
+        }
+    }
+
+    /// Inserts rows that are known to be absent.
+    #[must_use]
+    pub fn insert_rows<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
+        self.insert("INSERT", table, images)
+    }
+
+    /// Inserts the rows that are absent. What the server did not do is in its warnings: those about the primary key are
+    /// meant, any other is not.
+    #[must_use]
+    pub fn insert_absent<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
+        self.insert("INSERT IGNORE", table, images)
+    }
+
+    fn insert<'a>(&self, verb: &str, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
+        let names: Vec<String> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
+        let mut statement = format!("{verb} INTO {table} ({}) VALUES ", names.join(", ")).into_bytes();
+        for (row, image) in images.into_iter().enumerate() {
+            statement.extend_from_slice(if row == 0 { b"(" } else { b", (" });
+            for (place, (field, (_, kind))) in image.0.iter().zip(&self.columns).enumerate() {
+                if place > 0 {
+                    statement.extend_from_slice(b", ");
+                }
+                sql::append(kind, field.as_deref(), &mut statement);
+            }
+            statement.push(b')');
+        }
+        statement
     }
 
     /// Deletes these rows.
     #[must_use]
     pub fn delete(&self, table: &str, keys: &[Key]) -> String {
         format!("DELETE FROM {table} {}", self.with_keys(keys))
+    }
+
+    /// `WHERE` rows with these primary keys, each with its value of one more column.
+    #[must_use]
+    pub fn told_by(&self, column: usize, rows: &[(&Key, &[u8])]) -> String {
+        let names = self.key_names().join(", ");
+        let row = |(key, field): &(&Key, &[u8])| {
+            let tuple = self.tuple(key);
+            format!("({}, {})", &tuple[1..tuple.len() - 1], self.literal(column, Some(field)))
+        };
+        let rows: Vec<String> = rows.iter().map(row).collect();
+        format!("WHERE ({names}, {}) IN ({})", quoted(&self.columns[column].0), rows.join(", "))
     }
 
     /// The primary key of a row.
@@ -170,12 +310,10 @@ impl ImageShape {
     }
 
     fn key_value(&self, place: usize, field: &[u8], key_type: &KeyType) -> Option<KeyValue> {
-        let bytes;
         let literal = match &self.columns[place].1 {
             ColumnKind::Integer { .. } => Literal::Integer(std::str::from_utf8(field).ok()?.parse().ok()?),
-            ColumnKind::Text { .. } | ColumnKind::Binary => {
-                bytes = unhex(field)?;
-                Literal::String(&bytes)
+            ColumnKind::Text { .. } | ColumnKind::Binary | ColumnKind::Date | ColumnKind::DateTime => {
+                Literal::String(field)
             }
             _ => return None,
         };
@@ -183,6 +321,30 @@ impl ImageShape {
             Exactness::Value(key) => Some(key),
             Exactness::Nothing | Exactness::Unknown => None,
         }
+    }
+
+    /// How many rows of a page fit in a statement of that size is decided by whoever sends it; this is what one takes.
+    #[must_use]
+    pub fn weight(image: &Image) -> usize {
+        image.0.iter().map(|field| 8 + field.as_ref().map_or(4, Vec::len)).sum()
+    }
+
+    /// Has the table unique keys besides its primary key? Then an upsert could hit a row that is not meant.
+    #[must_use]
+    pub fn has_further_unique(&self) -> bool {
+        self.unique == FurtherUnique::Yes
+    }
+
+    /// Name and kind of each column, as images hold them.
+    #[must_use]
+    pub fn columns(&self) -> &[(String, ColumnKind)] {
+        &self.columns
+    }
+
+    /// Places of the primary key's columns among [`ImageShape::columns`].
+    #[must_use]
+    pub fn primary(&self) -> &[usize] {
+        &self.primary
     }
 
     fn key_names(&self) -> Vec<String> {
@@ -198,41 +360,8 @@ impl ImageShape {
     fn literal(&self, place: usize, field: Option<&[u8]>) -> String {
         match field {
             None => "NULL".to_owned(),
-            Some(field) => write(&self.columns[place].1, &String::from_utf8_lossy(field)),
+            Some(field) => sql::literal(&self.columns[place].1, field),
         }
-    }
-}
-
-/// The expression that reads a column.
-fn read(name: &str, kind: &ColumnKind, alias: Option<&str>) -> String {
-    let column = match alias {
-        Some(alias) => format!("{}.{}", quoted(alias), quoted(name)),
-        None => quoted(name),
-    };
-    match kind {
-        ColumnKind::Float => format!("CAST({column} AS DOUBLE)"),
-        ColumnKind::Bit | ColumnKind::Year | ColumnKind::Enum | ColumnKind::Set => format!("{column}+0"),
-        ColumnKind::Timestamp => format!("UNIX_TIMESTAMP({column})"),
-        ColumnKind::Text { .. } | ColumnKind::Binary => format!("HEX({column})"),
-        ColumnKind::Json => format!("HEX(CONVERT({column} USING utf8mb4))"),
-        _ => column,
-    }
-}
-
-/// The literal that writes a field back.
-fn write(kind: &ColumnKind, field: &str) -> String {
-    match kind {
-        // An integer literal would lose the sign of zero.
-        ColumnKind::Float | ColumnKind::Double if !field.contains('e') => format!("{field}e0"),
-        ColumnKind::Date | ColumnKind::Time | ColumnKind::DateTime => format!("'{field}'"),
-        ColumnKind::Timestamp if field.bytes().all(|byte| byte == b'0' || byte == b'.') => {
-            "'0000-00-00 00:00:00'".to_owned()
-        }
-        ColumnKind::Timestamp => format!("FROM_UNIXTIME({field})"),
-        ColumnKind::Text { charset, .. } => format!("_{charset} x'{field}'"),
-        ColumnKind::Json => format!("_utf8mb4 x'{field}'"),
-        ColumnKind::Binary => format!("x'{field}'"),
-        _ => field.to_owned(),
     }
 }
 

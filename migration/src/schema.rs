@@ -2,7 +2,7 @@
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Params};
-use shardway_routing::schema::{Column, ColumnKind, Generation, Sign, TableSchema, UniqueKey};
+use shardway_routing::schema::{Column, ColumnKind, Generation, Length, Sign, TableSchema, UniqueKey};
 
 /// Reads a table's schema; `None`: there is no such table.
 ///
@@ -18,7 +18,8 @@ pub async fn read(
         .exec(
             "SELECT CONVERT(COLUMN_NAME USING utf8mb4), CONVERT(DATA_TYPE USING utf8mb4), \
              CONVERT(COLUMN_TYPE USING utf8mb4), CONVERT(IS_NULLABLE USING utf8mb4), CONVERT(EXTRA USING utf8mb4), \
-             CONVERT(CHARACTER_SET_NAME USING utf8mb4), CONVERT(COLLATION_NAME USING utf8mb4) \
+             CONVERT(CHARACTER_SET_NAME USING utf8mb4), CONVERT(COLLATION_NAME USING utf8mb4), \
+             COALESCE(CHARACTER_MAXIMUM_LENGTH, DATETIME_PRECISION) \
              FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
             name(),
         )
@@ -48,20 +49,30 @@ pub async fn read(
     Ok(Some(schema))
 }
 
-type Row = (String, String, String, String, String, Option<String>, Option<String>);
+type Row = (String, String, String, String, String, Option<String>, Option<String>, Option<u64>);
 
-fn column((name, data_type, column_type, nullable, extra, charset, collation): Row) -> Column {
+fn column((name, data_type, column_type, nullable, extra, charset, collation, longest): Row) -> Column {
     let extra = extra.to_lowercase();
     let generation = if extra.contains("auto_increment") {
         Generation::AutoIncrement
     } else if extra.contains("virtual") || extra.contains("stored") || extra.contains("persistent") {
         Generation::Computed
+    } else if extra.contains("on update") {
+        Generation::Touched
     } else {
         Generation::Stored
     };
     let sign = if column_type.to_lowercase().contains("unsigned") { Sign::Unsigned } else { Sign::Signed };
-    let kind = kind(&data_type.to_lowercase(), sign, charset, collation);
-    Column { name, kind, nullable: nullable == "YES", generation }
+    let data_type = data_type.to_lowercase();
+    let longest = longest.map(|longest| match data_type.as_str() {
+        "char" | "varchar" => Length::Characters(longest),
+        "date" | "time" | "datetime" | "timestamp" => {
+            Length::Digits(u8::try_from(longest).unwrap_or(u8::MAX))
+        }
+        _ => Length::Bytes(longest),
+    });
+    let kind = kind(&data_type, sign, charset, collation);
+    Column { name, kind, nullable: nullable == "YES", generation, longest }
 }
 
 fn kind(data_type: &str, sign: Sign, charset: Option<String>, collation: Option<String>) -> ColumnKind {

@@ -1,13 +1,12 @@
-//! The tables of a move, with everything the workers need to know of each; and connections to both sides.
+//! The tables of a move, with everything the workers need to know of each.
 
-use std::time::Duration;
-
-use mysql_async::{Conn, OptsBuilder, Value};
 use shardway_routing::key::{KeyType, KeyValue};
 use shardway_routing::refusal::{self, Refusal};
-use shardway_routing::topology::{BackendId, MoveId, Placement, Server, Side, TableId, Topology};
+use shardway_routing::schema::ColumnKind;
+use shardway_routing::topology::{BackendId, MoveId, Node, Placement, Server, Side, TableId, Topology};
 
-use crate::image::{Image, ImageShape, Key, SESSION, quoted};
+use crate::filter::Filter;
+use crate::image::{Image, ImageShape, Key, quoted};
 
 /// A table on its way.
 #[derive(Debug, Clone)]
@@ -16,6 +15,8 @@ pub struct MovingTable {
     /// Logical `database.table`, lower case.
     pub name: String,
     pub shape: ImageShape,
+    /// Which of the source's rows are carried; all of them where there is none.
+    filter: Option<Filter>,
     shard_key: Option<(String, KeyType)>,
     source: Ends,
     target: Ends,
@@ -35,6 +36,8 @@ pub struct End {
     pub server: Server,
     /// The physical database.
     pub database: String,
+    /// The physical table's name.
+    pub name: String,
     /// `` `database`.`table` ``
     pub table: String,
 }
@@ -50,6 +53,58 @@ pub enum WorkError {
     Homeless { table: String, key: String },
     #[error("{0}")]
     Stopped(String),
+    /// Another row of the other side has the value of a unique key.
+    #[error(
+        "two rows want the same value of a unique key of {table}: {message}; the source allows one of them only"
+    )]
+    Conflict { table: String, message: String },
+    /// Which of them the other side shall have is for a person to say.
+    #[error("{table}: several shards have a row under the primary key {key}; give all but one another key")]
+    OnSeveral { table: String, key: String },
+    /// The same may succeed at once.
+    #[error("{0}")]
+    Interrupted(String),
+}
+
+impl WorkError {
+    /// The same, with what was being done.
+    #[must_use]
+    pub fn of(self, work: &str) -> WorkError {
+        let told = format!("{work}: {self}");
+        if self.is_passing() { WorkError::Interrupted(told) } else { WorkError::Stopped(told) }
+    }
+
+    /// Is a server away, or was it a moment ago? Then it takes longer than a lock does.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        const LOCKS: &[u16] = &[1205, 1213];
+        match self {
+            WorkError::Server(mysql_async::Error::Server(error)) => {
+                self.is_passing() && !LOCKS.contains(&error.code)
+            }
+            WorkError::Conflict { .. } | WorkError::OnSeveral { .. } => false,
+            _ => self.is_passing(),
+        }
+    }
+
+    /// Can the same succeed later without anybody's help? A lost connection, a lock that somebody held, a server that
+    /// was shutting down or read-only for a moment.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        const CODES: &[u16] =
+            &[1040, 1053, 1077, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1836, 1927, 2006, 2013];
+        match self {
+            WorkError::Server(mysql_async::Error::Server(error)) => CODES.contains(&error.code),
+            WorkError::Server(mysql_async::Error::Io(_) | mysql_async::Error::Driver(_))
+            | WorkError::Interrupted(_)
+            | WorkError::Conflict { .. }
+            | WorkError::OnSeveral { .. } => true,
+            WorkError::Server(_)
+            | WorkError::Refused(_)
+            | WorkError::Homeless { .. }
+            | WorkError::Stopped(_) => false,
+        }
+    }
 }
 
 /// The tables of a move.
@@ -72,6 +127,7 @@ pub fn of_table(topology: &Topology, id: TableId) -> Result<MovingTable, Refusal
         id,
         name: topology.full_name(id),
         shape: ImageShape::of(schema)?,
+        filter: None,
         shard_key: table.shard_key().map(str::to_owned).zip(table.key_type().cloned()),
         source: ends(Side::Source),
         target: ends(Side::Target),
@@ -82,10 +138,11 @@ fn ends(topology: &Topology, id: TableId, side: Side) -> Ends {
     let table = topology.table_of(id);
     let placement = table.placement(side).clone();
     let logical = &topology.database_of(table.database).name;
-    let end = |node: &shardway_routing::topology::Node| {
+    let end = |node: &Node| {
         let database = topology.physical_database(node.backend, logical).to_owned();
         let table = format!("{}.{}", quoted(&database), quoted(&node.table));
-        End { backend: node.backend, server: topology.backend(node.backend).primary.clone(), database, table }
+        let server = topology.backend(node.backend).primary.clone();
+        End { backend: node.backend, server, database, name: node.table.clone(), table }
     };
     let nodes = placement.nodes().iter().map(end).collect();
     Ends { placement, nodes }
@@ -99,13 +156,104 @@ impl MovingTable {
         }
     }
 
+    /// The same table, of which only some rows are carried.
+    #[must_use]
+    pub fn carrying(self, filter: Filter) -> MovingTable {
+        MovingTable { shape: self.shape.seeing(filter.sql()), filter: Some(filter), ..self }
+    }
+
+    /// Is a row of the authority one that the other side must have? What the target owns is never held back: then the
+    /// source has every row.
+    #[must_use]
+    pub fn takes(&self, authority: Side, image: &Image) -> bool {
+        authority == Side::Target || self.compares(image)
+    }
+
+    /// Does a comparison of both sides look at the row?
+    #[must_use]
+    pub fn compares(&self, image: &Image) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.takes(image))
+    }
+
     /// Every physical table of a side.
     #[must_use]
     pub fn ends(&self, side: Side) -> &[End] {
         &self.side(side).nodes
     }
 
-    /// Where on a side a row belongs.
+    /// Where routing wants the rows of a side.
+    #[must_use]
+    pub fn placement(&self, side: Side) -> &Placement {
+        &self.side(side).placement
+    }
+
+    /// Is that physical table one of the other side's as well, as when a layout doubles and half of every shard stays?
+    #[must_use]
+    pub fn is_shared(&self, side: Side, end: &End) -> bool {
+        let same = |other: &End| other.server.is_same_process(&end.server) && other.table == end.table;
+        self.ends(side.other()).iter().any(same)
+    }
+
+    /// Can rows be written over several connections at once? Not where two keys that differ as bytes may name the same
+    /// row, nor where a further unique key ties rows together.
+    #[must_use]
+    pub fn is_divisible(&self) -> bool {
+        let exact = |place: &usize| match &self.shape.columns()[*place].1 {
+            ColumnKind::Text { collation, .. } => collation.ends_with("_bin"),
+            _ => true,
+        };
+        !self.shape.has_further_unique() && self.shape.primary().iter().all(exact)
+    }
+
+    /// The physical tables from which a side's rows are read: of copies that are all the same, the first.
+    #[must_use]
+    pub fn origins(&self, side: Side) -> &[End] {
+        let of = self.side(side);
+        match of.placement {
+            Placement::Broadcast(_) => &of.nodes[..1],
+            Placement::Single(_) | Placement::Sharded(_) => &of.nodes,
+        }
+    }
+
+    /// The same table with one copy on each side: of a side whose nodes are copies of each other, the authority keeps its
+    /// first, and the other side is looked at copy by copy.
+    #[must_use]
+    pub fn by_copy(&self, authority: Side) -> Vec<MovingTable> {
+        let alone = |of: &Ends| -> Vec<Ends> {
+            let Placement::Broadcast(nodes) = &of.placement else { return vec![of.clone()] };
+            let one = |(node, end): (&Node, &End)| Ends {
+                placement: Placement::Single(node.clone()),
+                nodes: vec![end.clone()],
+            };
+            nodes.iter().zip(&of.nodes).map(one).collect()
+        };
+        let (mut sources, mut targets) = (alone(&self.source), alone(&self.target));
+        match authority {
+            Side::Source => sources.truncate(1),
+            Side::Target => targets.truncate(1),
+        }
+        let pairs = sources.iter().flat_map(|source| targets.iter().map(move |target| (source, target)));
+        pairs
+            .map(|(source, target)| MovingTable {
+                source: source.clone(),
+                target: target.clone(),
+                ..self.clone()
+            })
+            .collect()
+    }
+
+    /// The nodes of a side that must hold a row: one, or all of those that are copies.
+    ///
+    /// # Errors
+    /// When no shard takes its key.
+    pub fn homes(&self, side: Side, image: &Image) -> Result<std::ops::Range<usize>, WorkError> {
+        match self.side(side).placement {
+            Placement::Broadcast(_) => Ok(0..self.side(side).nodes.len()),
+            Placement::Single(_) | Placement::Sharded(_) => self.home(side, image).map(|home| home..home + 1),
+        }
+    }
+
+    /// Where on a side a row belongs; of copies, the first.
     ///
     /// # Errors
     /// When no shard takes its key.
@@ -122,6 +270,24 @@ impl MovingTable {
         })
     }
 
+    /// The column that names a row of a side together with the primary key, where that alone does not: each of a side's
+    /// shards may have a row of its own under one primary key without the shard key.
+    #[must_use]
+    pub fn told_by(&self, side: Side) -> Option<usize> {
+        let Placement::Sharded(layout) = &self.side(side).placement else { return None };
+        let is_key = |(name, _): &(String, ColumnKind)| name.eq_ignore_ascii_case(&layout.key);
+        let place = self.shape.columns().iter().position(is_key)?;
+        (!self.shape.primary().contains(&place)).then_some(place)
+    }
+
+    /// Several shards of the authority have a row under this primary key, and the other side has room for one.
+    #[must_use]
+    pub fn on_several(&self, key: &Key) -> WorkError {
+        let parts: Vec<String> =
+            key.0.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+        WorkError::OnSeveral { table: self.name.clone(), key: parts.join("-") }
+    }
+
     /// The shard key of a row, which gray reads look at.
     #[must_use]
     pub fn shard_key(&self, image: &Image) -> Option<KeyValue> {
@@ -135,37 +301,4 @@ impl MovingTable {
         let (column, key_type) = self.shard_key.as_ref()?;
         self.shape.shard_key_of(key, column, key_type)
     }
-}
-
-/// A connection that reads and writes images.
-///
-/// # Errors
-/// Whatever connecting reports; it takes five seconds at most.
-pub async fn connect(server: &Server) -> Result<Conn, mysql_async::Error> {
-    let assignments: Vec<String> =
-        SESSION.iter().map(|(name, value)| format!("SESSION {name} = {value}")).collect();
-    let options = OptsBuilder::default()
-        .ip_or_hostname(server.host.clone())
-        .tcp_port(server.port)
-        .user(Some(server.user.clone()))
-        .pass(Some(server.password.clone()))
-        .db_name(server.database.clone())
-        .prefer_socket(false)
-        .max_allowed_packet(Some(64 << 20))
-        .wait_timeout(Some(28_800))
-        .setup(vec![format!("SET {}", assignments.join(", "))]);
-    match tokio::time::timeout(Duration::from_secs(5), Conn::new(options)).await {
-        Ok(connected) => connected,
-        Err(_) => Err(mysql_async::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
-    }
-}
-
-/// A row of the text protocol as an image.
-#[must_use]
-pub fn image(row: mysql_async::Row) -> Image {
-    let field = |value: Option<Value>| match value {
-        Some(Value::Bytes(bytes)) => Some(bytes),
-        _ => None,
-    };
-    Image(row.unwrap_raw().into_iter().map(field).collect())
 }

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use crate::stream::Stream;
 
 /// What one read asks for at first; a buffer that fills grows to [`LARGE`].
 const SMALL: usize = 16 * 1024;
@@ -37,28 +36,31 @@ impl Buffer {
     ///
     /// # Errors
     /// Whatever the socket reports.
-    pub async fn fill(&mut self, stream: &mut TcpStream) -> io::Result<usize> {
+    pub async fn fill(&mut self, stream: &mut Stream) -> io::Result<usize> {
         self.make_room();
-        stream.read_buf(&mut self.bytes).await
+        stream.read(&mut self.bytes).await
     }
 
     /// Reads once without waiting. `Ok(None)`: nothing has come.
     ///
     /// # Errors
     /// Whatever the socket reports.
-    pub fn try_fill(&mut self, stream: &TcpStream) -> io::Result<Option<usize>> {
+    pub fn try_fill(&mut self, stream: &mut Stream) -> io::Result<Option<usize>> {
         self.make_room();
-        match stream.try_read_buf(&mut self.bytes) {
-            Ok(count) => Ok(Some(count)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
-        }
+        stream.try_read(&mut self.bytes)
     }
 
     /// Gives the memory of a large answer back while the connection idles.
     pub fn shrink(&mut self) {
         if self.bytes.is_empty() && self.bytes.capacity() > SMALL {
             self.bytes = Vec::new();
+        }
+    }
+
+    /// Gives all memory back, when nothing is in it.
+    pub fn release(&mut self) {
+        if self.filled().is_empty() {
+            *self = Buffer::default();
         }
     }
 

@@ -3,10 +3,10 @@
 use std::io;
 
 use shardway_routing::refusal::Refusal;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
+use crate::stream::Stream;
+use crate::tls::{self, Identity};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::parse::ErrPacket;
 use crate::wire::reply::{self, OkReply};
@@ -17,7 +17,7 @@ const FLUSH_AT: usize = 64 * 1024;
 /// The connection to a client.
 #[derive(Debug)]
 pub struct Client {
-    pub stream: TcpStream,
+    stream: Stream,
     input: Buffer,
     /// Answer bytes not yet written.
     pub out: Vec<u8>,
@@ -26,6 +26,16 @@ pub struct Client {
     /// What both ends agreed on.
     pub capabilities: u32,
     max_packet: usize,
+    /// Answer bytes that have left for the client.
+    written: u64,
+}
+
+/// A place in what a client is answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    written: u64,
+    out: usize,
+    seq: u8,
 }
 
 /// How reading a packet can end.
@@ -40,9 +50,41 @@ pub enum ReadError {
 }
 
 impl Client {
+    /// Takes packets of this size from now on: who has not logged in may not fill memory.
+    pub fn admit(&mut self, max_packet: usize) {
+        self.max_packet = max_packet;
+    }
+
     #[must_use]
-    pub fn new(stream: TcpStream, max_packet: usize) -> Client {
-        Client { stream, input: Buffer::default(), out: Vec::new(), seq: 0, capabilities: 0, max_packet }
+    pub fn new(stream: Stream, max_packet: usize) -> Client {
+        let (input, out) = (Buffer::default(), Vec::new());
+        Client { stream, input, out, seq: 0, capabilities: 0, max_packet, written: 0 }
+    }
+
+    /// Where the answer is now.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { written: self.written, out: self.out.len(), seq: self.seq }
+    }
+
+    /// Takes back what has been added to the answer since. `None`: some of it has left.
+    pub fn rewind(&mut self, to: Mark) -> Option<()> {
+        (self.written == to.written).then(|| {
+            self.out.truncate(to.out);
+            self.seq = to.seq;
+        })
+    }
+
+    /// Goes on inside TLS, as the client has asked to.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn secure(self, identity: &Identity) -> io::Result<Client> {
+        let Stream::Plain(socket) = self.stream else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "TLS inside of TLS"));
+        };
+        let stream = tls::accept(identity, socket, self.input.filled()).await?;
+        Ok(Client { stream, input: Buffer::default(), ..self })
     }
 
     /// Reads one packet into `into` (cleared first). The answer's sequence numbers go on from it.
@@ -51,7 +93,6 @@ impl Client {
     /// See [`ReadError`].
     pub async fn read(&mut self, into: &mut Vec<u8>) -> Result<(), ReadError> {
         into.clear();
-        self.input.shrink();
         loop {
             if let Some(taken) = frame::take(self.input.filled(), self.max_packet)? {
                 into.extend_from_slice(&taken.payload);
@@ -59,6 +100,11 @@ impl Client {
                 self.seq = taken.last_seq.wrapping_add(1);
                 self.input.consume(consumed);
                 return Ok(());
+            }
+            if self.input.filled().is_empty() {
+                // Thousands of clients that idle keep no buffer.
+                self.input.release();
+                self.stream.readable().await?;
             }
             if self.input.fill(&mut self.stream).await? == 0 {
                 return Err(ReadError::Gone);
@@ -70,10 +116,13 @@ impl Client {
     pub async fn gone(&mut self) {
         loop {
             // A client that pipelines much is read again when its turn comes.
-            if self.input.filled().len() > FLUSH_AT || self.stream.readable().await.is_err() {
+            if self.input.filled().len() > FLUSH_AT {
                 return std::future::pending().await;
             }
-            match self.input.try_fill(&self.stream) {
+            if self.stream.readable().await.is_err() {
+                return;
+            }
+            match self.input.try_fill(&mut self.stream) {
                 Ok(Some(0)) | Err(_) => return,
                 Ok(_) => {}
             }
@@ -86,6 +135,7 @@ impl Client {
     /// When the client has gone.
     pub async fn flush(&mut self) -> io::Result<()> {
         if !self.out.is_empty() {
+            self.written += self.out.len() as u64;
             self.stream.write_all(&self.out).await?;
             self.out.clear();
             if self.out.capacity() > 4 * FLUSH_AT {
@@ -103,12 +153,18 @@ impl Client {
         if self.out.len() >= FLUSH_AT { self.flush().await } else { Ok(()) }
     }
 
-    /// Writes answer bytes as they came from a backend.
+    /// Writes answer bytes as they came from a backend; little ones together with what waits before them, since a copy
+    /// costs less than a system call.
     ///
     /// # Errors
     /// When the client has gone.
     pub async fn relay(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.out.is_empty() && self.out.len() + bytes.len() <= FLUSH_AT {
+            self.out.extend_from_slice(bytes);
+            return self.flush().await;
+        }
         self.flush().await?;
+        self.written += bytes.len() as u64;
         self.stream.write_all(bytes).await
     }
 

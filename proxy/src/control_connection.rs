@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder};
+use shardway_migration::connection::tls;
 use shardway_routing::topology::Server;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,6 +21,7 @@ pub fn options(server: &Server) -> Opts {
         .prefer_socket(false)
         .max_allowed_packet(Some(64 << 20))
         .wait_timeout(Some(28_800))
+        .ssl_opts(tls(server))
         .into()
 }
 

@@ -73,10 +73,28 @@ pub struct QueueFull;
 /// Why a barrier was not reached. The gates are open again.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotHeld {
-    #[error("{active} transactions had not ended after {waited_ms} ms")]
-    TimedOut { active: u64, waited_ms: u128 },
+    #[error("{inside} had not ended after {waited_ms} ms")]
+    TimedOut { inside: Inside, waited_ms: u128 },
     #[error("another rule change holds the same tables")]
     Busy,
+}
+
+/// How many transactions are inside some gates. One that is inside several cannot be told from several, since gates know
+/// numbers only, so there are bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inside {
+    /// In the fullest gate.
+    pub at_least: u64,
+    /// Over all gates.
+    pub at_most: u64,
+}
+
+impl std::fmt::Display for Inside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let about = if self.at_least == self.at_most { "" } else { "at least " };
+        let plural = if self.at_least == 1 { "" } else { "s" };
+        write!(f, "{about}{} transaction{plural}", self.at_least)
+    }
 }
 
 /// Closed gates with nobody inside; open again when dropped.
@@ -134,7 +152,7 @@ impl Gates {
         for gate in &held.gates {
             if tokio::time::timeout_at(started + limit, gate.emptied()).await.is_err() {
                 return Err(NotHeld::TimedOut {
-                    active: held.active(),
+                    inside: held.inside(),
                     waited_ms: started.elapsed().as_millis(),
                 });
             }
@@ -143,7 +161,7 @@ impl Gates {
         while let Some(busy) = held.gates.iter().find(|gate| !gate.close()) {
             if tokio::time::timeout_at(started + limit, busy.emptied()).await.is_err() {
                 return Err(NotHeld::TimedOut {
-                    active: held.active(),
+                    inside: held.inside(),
                     waited_ms: started.elapsed().as_millis(),
                 });
             }
@@ -229,8 +247,15 @@ impl Drop for Pass {
 }
 
 impl Held {
-    fn active(&self) -> u64 {
-        self.gates.iter().map(|gate| gate.state.load(Ordering::Acquire) & ACTIVE).sum()
+    fn inside(&self) -> Inside {
+        let none = Inside { at_least: 0, at_most: 0 };
+        self.gates.iter().map(|gate| gate.state.load(Ordering::Acquire) & ACTIVE).fold(
+            none,
+            |inside, active| Inside {
+                at_least: inside.at_least.max(active),
+                at_most: inside.at_most + active,
+            },
+        )
     }
 }
 

@@ -42,7 +42,7 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>, workers: Vec<Inb
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if shared.sessions.len() >= shared.config.limits.max_connections {
+                if shared.sessions.len() >= shared.configured().limits.max_connections {
                     tokio::spawn(turn_away(stream));
                     continue;
                 }

@@ -29,7 +29,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let shared = Arc::new(Shared::new(Arc::clone(&config)));
     let runtime =
-        Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+        Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()?;
     runtime.block_on(async {
         let control = control::start(Arc::clone(&shared)).await?;
         let workers = start_workers(&shared)?;

@@ -142,14 +142,16 @@ impl SessionInfo {
 #[derive(Debug)]
 pub struct Running {
     info: Arc<SessionInfo>,
-    id: u32,
+    /// Servers count for themselves, so an id alone names no connection.
+    connection: (Server, u32),
 }
 
 impl Running {
     #[must_use]
     pub fn new(info: &Arc<SessionInfo>, server: Server, id: u32) -> Running {
-        info.lock().running.push((server, id));
-        Running { info: Arc::clone(info), id }
+        let connection = (server, id);
+        info.lock().running.push(connection.clone());
+        Running { info: Arc::clone(info), connection }
     }
 
     /// Ends the statement: its client has gone.
@@ -160,6 +162,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.info.lock().running.retain(|(_, id)| *id != self.id);
+        self.info.lock().running.retain(|connection| *connection != self.connection);
     }
 }

@@ -8,17 +8,26 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use shardway_migration::heal::Journal;
-use shardway_routing::key::KeyValue;
 use shardway_routing::lex::{Flavour, ServerVersion};
-use shardway_routing::topology::{TableId, Topology};
+use shardway_routing::topology::{BackendId, Move, MoveId, TableId, Topology};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::backend::health::Health;
+use crate::backend::replicas::{Moment, Replica, Replicas};
 use crate::config::Config;
+use crate::control::alarm::Alarm;
+use crate::dirty::{DirtyKeys, Until};
+use crate::followed::{Followed, Left};
 use crate::gate::{Gate, GateName, Gates};
-use crate::metrics::Metrics;
+use crate::ids::Ids;
+use crate::metrics::{Metrics, MoveMetrics};
 use crate::session_info::SessionInfo;
+use crate::shadow::Shadow;
+use crate::wire::charset::SessionCharset;
+
+/// The number of `utf8mb4_general_ci`.
+pub const UTF8MB4: u8 = 45;
 
 /// One version of the rules in force, with the gates of its tables looked up.
 #[derive(Debug)]
@@ -28,11 +37,24 @@ pub struct Snapshot {
     pub table_gates: Vec<Arc<Gate>>,
     /// By database id.
     pub database_gates: Vec<Arc<Gate>>,
+    /// By move id.
+    move_metrics: Vec<Arc<MoveMetrics>>,
+    /// By backend id, in the order of its replicas.
+    replicas: Vec<Vec<Arc<Replica>>>,
+    /// Since when these rules are in force. What was seen before may have been on other backends, as far as replicas
+    /// know: they answer once they have what was there by then.
+    pub since: Moment,
 }
 
 impl Snapshot {
     #[must_use]
-    pub fn new(topology: Topology, gates: &Gates) -> Snapshot {
+    pub fn new(
+        topology: Topology,
+        gates: &Gates,
+        metrics: &Metrics,
+        replicas: &Replicas,
+        since: Moment,
+    ) -> Snapshot {
         let database =
             |id: shardway_routing::topology::DatabaseId| topology.databases[usize::from(id.0)].name.clone();
         let table_gates = topology
@@ -47,7 +69,20 @@ impl Snapshot {
             .iter()
             .map(|database| gates.gate(&GateName::Database(database.name.clone())))
             .collect();
-        Snapshot { topology, table_gates, database_gates }
+        let move_metrics = topology.moves.iter().map(|of| metrics.of_move(&of.name)).collect();
+        let replicas = replicas.of(&topology);
+        Snapshot { topology, table_gates, database_gates, move_metrics, replicas, since }
+    }
+
+    /// A backend's replicas, in the order of the rules.
+    #[must_use]
+    pub fn replicas(&self, backend: BackendId) -> &[Arc<Replica>] {
+        &self.replicas[usize::from(backend.0)]
+    }
+
+    #[must_use]
+    pub fn metrics_of(&self, by: MoveId) -> &MoveMetrics {
+        &self.move_metrics[usize::from(by.0)]
     }
 
     #[must_use]
@@ -56,88 +91,43 @@ impl Snapshot {
     }
 }
 
-/// Shard keys whose rows may differ between the two sides of a move until they are healed.
-///
-/// In memory for reads: the durable record is the journal on the authority. Loaded from there at start.
-#[derive(Debug, Default)]
-pub struct DirtyKeys {
-    /// By the transaction's token.
-    transactions: DashMap<u64, Vec<Dirty>>,
-    /// Transactions by table and key.
-    keys: DashMap<Dirty, u32>,
-}
-
-/// Logical `database.table` and shard key; `None` is a key that nobody knows, so any may be meant.
-pub type Dirty = (String, Option<KeyValue>);
-
-impl DirtyKeys {
-    pub fn add(&self, token: u64, keys: Vec<Dirty>) {
-        if !self.transactions.contains_key(&token) {
-            for key in &keys {
-                *self.keys.entry(key.clone()).or_insert(0) += 1;
-            }
-            self.transactions.insert(token, keys);
-        }
-    }
-
-    pub fn remove(&self, token: u64) {
-        let Some((_, keys)) = self.transactions.remove(&token) else { return };
-        for key in keys {
-            if let dashmap::Entry::Occupied(mut entry) = self.keys.entry(key) {
-                *entry.get_mut() -= 1;
-                if *entry.get() == 0 {
-                    entry.remove();
-                }
-            }
-        }
-    }
-
-    #[must_use]
-    pub fn contains(&self, table: &str, key: &KeyValue) -> bool {
-        let known = |key| self.keys.contains_key(&(table.to_owned(), key));
-        !self.is_empty() && (known(Some(key.clone())) || known(None))
-    }
-
-    /// Tokens of the transactions that left them.
-    #[must_use]
-    pub fn tokens(&self) -> Vec<u64> {
-        self.transactions.iter().map(|entry| *entry.key()).collect()
-    }
-
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    #[must_use]
-    pub fn has_table(&self, table: &str) -> bool {
-        self.keys.iter().any(|entry| entry.key().0 == table)
-    }
-}
-
 /// The state of the process that everybody shares.
 #[derive(Debug)]
 pub struct Shared {
+    /// As the process was started.
     pub config: Arc<Config>,
+    /// As its file says now.
+    configured: ArcSwap<Config>,
     pub started: Instant,
     snapshot: ArcSwap<Snapshot>,
     pub gates: Gates,
     pub dirty: DirtyKeys,
+    pub followed: Followed,
+    pub ids: Ids,
+    pub shadow: Shadow,
     /// By connection id.
     pub sessions: DashMap<u64, Arc<SessionInfo>>,
     /// By backend name.
     health: DashMap<String, Arc<Health>>,
+    pub replicas: Replicas,
     pub metrics: Metrics,
-    version: ArcSwap<Announced>,
+    pub alarm: Alarm,
+    server: ArcSwap<Announced>,
     next_session: AtomicU64,
     forgotten: UnboundedSender<(Journal, u64)>,
     /// Taken once, by the task that empties journals.
     to_forget: Mutex<Option<UnboundedReceiver<(Journal, u64)>>>,
+}
+
+/// What a backend says of itself that clients are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// As `VERSION()` has it.
+    pub version: String,
+    /// The number of its collation, if that is one of `utf8mb4`.
+    pub collation: u8,
+    /// Of sessions that ask for none.
+    pub charset: SessionCharset,
 }
 
 /// What the greeting says, and what it means for lexing.
@@ -145,25 +135,52 @@ pub struct Shared {
 struct Announced {
     text: String,
     number: ServerVersion,
+    collation: u8,
+    charset: SessionCharset,
+}
+
+impl Announced {
+    fn new(text: String, collation: u8, charset: SessionCharset) -> Announced {
+        Announced { number: version_number(&text), text, collation, charset }
+    }
 }
 
 impl Shared {
+    /// Users, the admin token, TLS and limits, for whoever comes now.
+    #[must_use]
+    pub fn configured(&self) -> Arc<Config> {
+        self.configured.load_full()
+    }
+
+    /// The configuration has been read again.
+    pub fn renewed(&self, config: Config) {
+        self.configured.store(Arc::new(config));
+    }
+
     /// A process with no rules in force yet.
     #[must_use]
     pub fn new(config: Arc<Config>) -> Shared {
         let gates = Gates::new(config.limits.held_statements);
-        let snapshot = Snapshot::new(Topology::empty(), &gates);
+        let metrics = Metrics::default();
+        let replicas = Replicas::default();
+        let snapshot = Snapshot::new(Topology::empty(), &gates, &metrics, &replicas, Moment(0));
         let (forgotten, to_forget) = unbounded_channel();
         let announced = config.server_version.clone().unwrap_or_else(|| "8.0.0-shardway".to_owned());
         Shared {
+            configured: ArcSwap::new(Arc::clone(&config)),
             started: Instant::now(),
             snapshot: ArcSwap::from_pointee(snapshot),
             gates,
             dirty: DirtyKeys::default(),
+            followed: Followed::default(),
+            ids: Ids::new(&config),
+            shadow: Shadow::default(),
             sessions: DashMap::new(),
             health: DashMap::new(),
-            metrics: Metrics::default(),
-            version: ArcSwap::from_pointee(Announced { number: version_number(&announced), text: announced }),
+            replicas,
+            metrics,
+            alarm: Alarm::default(),
+            server: ArcSwap::from_pointee(Announced::new(announced, UTF8MB4, SessionCharset::default())),
             next_session: AtomicU64::new(1),
             forgotten,
             to_forget: Mutex::new(Some(to_forget)),
@@ -177,6 +194,12 @@ impl Shared {
         self.snapshot.load_full()
     }
 
+    /// By the process's own clock.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        Moment(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
     #[must_use]
     pub fn is_current(&self, snapshot: &Arc<Snapshot>) -> bool {
         Arc::ptr_eq(&self.snapshot.load(), snapshot)
@@ -184,7 +207,8 @@ impl Shared {
 
     /// Puts a topology in force. Only the rule store calls this, behind whatever barrier the change needs.
     pub fn publish(&self, topology: Topology) {
-        self.snapshot.store(Arc::new(Snapshot::new(topology, &self.gates)));
+        let next = Snapshot::new(topology, &self.gates, &self.metrics, &self.replicas, self.now());
+        self.snapshot.store(Arc::new(next));
     }
 
     /// The health of a backend, by its name in the rules.
@@ -193,18 +217,37 @@ impl Shared {
         Arc::clone(&self.health.entry(backend.to_owned()).or_default())
     }
 
-    /// Tells the version that a backend greeted with; the configuration's own wins.
-    pub fn announce(&self, backend: &str) {
-        if self.config.server_version.is_none() {
-            let announced = Announced { number: version_number(backend), text: backend.to_owned() };
-            self.version.store(Arc::new(announced));
-        }
+    /// Greets clients as this backend does; the configuration's own version wins.
+    pub fn announce(&self, backend: &Announcement) {
+        let text = self.config.server_version.clone().unwrap_or_else(|| greeted(&backend.version));
+        self.server.store(Arc::new(Announced::new(text, backend.collation, backend.charset.clone())));
     }
 
     /// Both sides have a transaction's rows: its journal entries may go, when somebody has time.
     pub fn forget(&self, journal: Journal, token: u64) {
         // Without a receiver the process is ending; healing will remove the entries.
         let _ = self.forgotten.send((journal, token));
+    }
+
+    /// From now on the authority answers all reads of a move's tables, until its streams have brought over what was
+    /// written before; the answer is to be left to them.
+    #[must_use]
+    pub fn doubt(&self, topology: &Topology, of: &Move) -> Left {
+        let token = rand::random();
+        let tables: Vec<_> = topology.full_names(of).into_iter().map(|table| (table, None)).collect();
+        let keys = tables.len() as u64;
+        self.dirty.add(token, tables, Until::Streamed);
+        Left { move_name: of.name.clone(), token, keys }
+    }
+
+    /// Where keys have not been noted because they were too many, and few enough are left: notes them again.
+    pub fn note_again(&self, move_name: &str) {
+        let snapshot = self.snapshot();
+        let of = snapshot.topology.moves.iter().find(|of| of.name == move_name);
+        let Some(of) = of.filter(|_| self.followed.may_note_again(move_name)) else { return };
+        let left = self.doubt(&snapshot.topology, of);
+        self.followed.note_again(move_name);
+        self.followed.leave(left);
     }
 
     /// The queue of [`Shared::forget`], for its one reader.
@@ -215,12 +258,24 @@ impl Shared {
     /// The version string of the greeting.
     #[must_use]
     pub fn greeting_version(&self) -> String {
-        self.version.load().text.clone()
+        self.server.load().text.clone()
+    }
+
+    /// The collation's number in the greeting.
+    #[must_use]
+    pub fn greeting_collation(&self) -> u8 {
+        self.server.load().collation
+    }
+
+    /// What sessions get that ask for no character set.
+    #[must_use]
+    pub fn default_charset(&self) -> SessionCharset {
+        self.server.load().charset.clone()
     }
 
     #[must_use]
     pub fn server_version(&self) -> ServerVersion {
-        self.version.load().number
+        self.server.load().number
     }
 
     /// Registers a client's connection; it is forgotten when the returned guard goes.
@@ -243,6 +298,14 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.shared.sessions.remove(&self.info.id);
     }
+}
+
+/// How a server of this `VERSION()` greets: MariaDB before 11 says that it is 5.5.5, and clients look for that.
+fn greeted(version: &str) -> String {
+    let number = version_number(version);
+    let hides =
+        number.flavour == Flavour::MariaDb && number.number < 110_000 && !version.starts_with("5.5.5-");
+    if hides { format!("5.5.5-{version}") } else { version.to_owned() }
 }
 
 /// `8.0.32-…` or `5.5.5-10.11.6-MariaDB-…` as flavour and number.

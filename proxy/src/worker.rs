@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 use shardway_routing::lex::{Lexed, Quoting, ServerVersion};
+use shardway_routing::merge::RowProtocol;
 use shardway_routing::plan::{self, Context, Plan};
-use shardway_routing::topology::{Backend, BackendId};
+use shardway_routing::topology::{BackendId, Server};
 
 use crate::backend::Pool;
+use crate::backend::health::Health;
+use crate::backend::pool::{Role, Served};
 use crate::shared::{Shared, Snapshot};
 
 /// Plans of each generation of the cache.
@@ -33,15 +36,22 @@ pub struct Worker {
 pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// By backend id.
-    pools: Vec<Rc<Pool>>,
+    pools: Vec<Pools>,
     plans: RefCell<PlanCache>,
+}
+
+/// Of one backend.
+#[derive(Debug)]
+struct Pools {
+    primary: Rc<Pool>,
+    replicas: Vec<Rc<Pool>>,
 }
 
 impl Worker {
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Worker {
         let snapshot = shared.snapshot();
-        let view = View::new(snapshot, &[], &shared);
+        let view = View::new(snapshot, None, &shared);
         Worker { shared, view: RefCell::new(Rc::new(view)) }
     }
 
@@ -49,54 +59,52 @@ impl Worker {
     pub fn view(&self) -> Rc<View> {
         let mut view = self.view.borrow_mut();
         if !self.shared.is_current(&view.snapshot) {
-            *view = Rc::new(View::new(self.shared.snapshot(), &view.pools, &self.shared));
+            *view = Rc::new(View::new(self.shared.snapshot(), Some(&view), &self.shared));
         }
         Rc::clone(&view)
     }
 
     /// Closes connections that have idled for long.
     pub fn reap(&self) {
-        for pool in &self.view.borrow().pools {
-            pool.reap();
-        }
+        self.view.borrow().every_pool().for_each(|pool| pool.reap());
     }
 }
 
 impl View {
     /// Keeps the pools of servers that stay.
-    fn new(snapshot: Arc<Snapshot>, before: &[Rc<Pool>], shared: &Shared) -> View {
-        let per_worker =
-            |backend: &Backend| (backend.pool_max as usize).div_ceil(shared.config.workers).max(1);
-        let pools = snapshot
-            .topology
-            .backends
-            .iter()
-            .map(|backend| {
-                let kept = before.iter().find(|pool| {
-                    pool.name == backend.name
-                        && pool.server == backend.primary
-                        && pool.max == per_worker(backend)
-                });
-                kept.map_or_else(
-                    || {
-                        let health = shared.health(&backend.name);
-                        Rc::new(Pool::new(
-                            backend.name.clone(),
-                            backend.primary.clone(),
-                            health,
-                            per_worker(backend),
-                        ))
-                    },
-                    Rc::clone,
-                )
-            })
-            .collect();
+    fn new(snapshot: Arc<Snapshot>, before: Option<&View>, shared: &Shared) -> View {
+        let ids = (0..).map(BackendId).zip(&snapshot.topology.backends);
+        let pools = ids.map(|(id, backend)| {
+            let max = (backend.pool_max as usize).div_ceil(shared.config.workers).max(1);
+            let pool = |role: Role, server: &Server, health: Arc<Health>| {
+                let of = Served { backend: backend.name.clone(), role, server: server.clone() };
+                let kept = before.and_then(|view| view.every_pool().find(|pool| pool.is_of(&of, max)));
+                kept.map_or_else(|| Rc::new(Pool::new(of, health, max)), Rc::clone)
+            };
+            let primary = pool(Role::Primary, &backend.primary, shared.health(&backend.name));
+            let replicas = backend.replicas.iter().zip(snapshot.replicas(id)).map(|(replica, known)| {
+                pool(Role::Replica(Arc::clone(known)), &replica.server, Arc::clone(&known.health))
+            });
+            Pools { primary, replicas: replicas.collect() }
+        });
+        let pools = pools.collect();
         View { snapshot, pools, plans: RefCell::default() }
     }
 
+    fn every_pool(&self) -> impl Iterator<Item = &Rc<Pool>> {
+        self.pools.iter().flat_map(|of| std::iter::once(&of.primary).chain(&of.replicas))
+    }
+
+    /// Of the backend's primary.
     #[must_use]
     pub fn pool(&self, backend: BackendId) -> &Rc<Pool> {
-        &self.pools[usize::from(backend.0)]
+        &self.pools[usize::from(backend.0)].primary
+    }
+
+    /// Of its n-th replica.
+    #[must_use]
+    pub fn replica_pool(&self, backend: BackendId, replica: usize) -> &Rc<Pool> {
+        &self.pools[usize::from(backend.0)].replicas[replica]
     }
 
     /// The plan of a statement's shape, from the cache or new. The cache's key is the shape and what
@@ -108,14 +116,15 @@ impl View {
         database: Option<&str>,
         quoting: Quoting,
         server: ServerVersion,
+        protocol: RowProtocol,
     ) -> Rc<Plan> {
         // A byte that no UTF-8 text has parts the database from the shape before it.
         let shape = lexed.shape.len();
         lexed.shape.push(0xFF);
-        lexed.shape.push(quoting_tag(quoting));
+        lexed.shape.push(quoting_tag(quoting) | u8::from(protocol == RowProtocol::Binary) << 2);
         lexed.shape.extend_from_slice(database.unwrap_or_default().as_bytes());
-        let plan =
-            self.cached(sql, lexed, Context { topology: &self.snapshot.topology, database, quoting, server });
+        let topology = &self.snapshot.topology;
+        let plan = self.cached(sql, lexed, Context { topology, database, quoting, server, protocol });
         lexed.shape.truncate(shape);
         plan
     }

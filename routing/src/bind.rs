@@ -3,19 +3,21 @@
 //! This runs for every statement, so the one-shard case allocates nothing but its leg and the bytes sent.
 
 mod keys;
+mod number;
 mod render;
 mod route;
 #[cfg(test)]
 mod tests;
 
-pub use render::{full_table, parameters, render};
-pub use route::{any_route, route};
+pub use number::{As, Had, Numbered, Zero, greatest_given, numbered, unnumbered};
+pub use render::{full_table, parameters, place_of, render};
+pub use route::{any_route, route, shard_keys};
 
-use crate::key::{KeyValue, Literal};
+use crate::key::{Fractions, KeyValue, Literal};
 use crate::lex::{Quoting, Region};
 use crate::plan::{self, DataPlan, SidePlan};
 use crate::refusal::{self, Refusal};
-use crate::topology::{BackendId, ShardId, Side, TableId};
+use crate::topology::{BackendId, Move, ShardId, Side, TableId};
 
 /// The values of one statement: its text with regions, and its bound parameters if it is a prepared one.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,30 @@ pub struct Values<'a> {
     pub regions: &'a [Region],
     pub parameters: &'a [Literal<'a>],
     pub quoting: Quoting,
+    pub characters: Characters,
+    pub fractions: Fractions,
+}
+
+/// What functions about the session answer, whichever connection runs the statement.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    pub last_insert_id: u64,
+    pub row_count: i64,
+    pub found_rows: u64,
+    pub connection_id: u64,
+    /// The current logical database.
+    pub database: Option<&'a str>,
+    /// `user@host`
+    pub account: &'a str,
+}
+
+/// In which bytes the client writes what is not ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Characters {
+    Utf8,
+    /// The server translates them, in a way that is not ours to know.
+    #[default]
+    Foreign,
 }
 
 /// What, besides the statement, decides the side of a moving table.
@@ -34,6 +60,10 @@ pub trait Sides {
     fn is_dirty(&self, table: TableId, key: &KeyValue) -> bool;
     /// Any key of the table may be behind.
     fn any_dirty(&self, table: TableId) -> bool;
+    /// The side that is not the authority is further behind than the move allows, or nobody knows how far.
+    fn is_behind(&self, of: &Move) -> bool;
+    /// The account that asks.
+    fn account(&self) -> &str;
 }
 
 /// What decides the side of reads.

@@ -3,6 +3,8 @@
 //! A [`Section`] is asked for the keys it may have; whatever is left when it is done is an unknown key, reported with
 //! the nearest of those that were asked for. Serde would stop at the first.
 
+mod entry;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +12,8 @@ use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+pub use entry::Entry;
 
 /// Something wrong in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +131,16 @@ impl<'a> Section<'a> {
         }
     }
 
+    pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        self.take(key, "true or false", DeValue::as_bool).map(|found| found.value)
+    }
+
+    /// Is the key there, and not yet read?
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.left.contains_key(key)
+    }
+
     /// An entry of any kind.
     pub fn value(&mut self, key: &'static str) -> Option<Found<DeValue<'a>>> {
         let (_, value) = self.take_any(key)?;
@@ -156,6 +170,12 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// `moves.shop.copy`; empty for the file itself.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Where the section stands.
     #[must_use]
     pub fn place(&self) -> Range<usize> {
@@ -165,6 +185,18 @@ impl<'a> Section<'a> {
     pub fn strings(&mut self, key: &'static str) -> Option<Found<Vec<String>>> {
         self.take(key, "a list of texts", |value| {
             value.as_array()?.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
+        })
+    }
+
+    /// A list of numbers, whole or not.
+    pub fn numbers(&mut self, key: &'static str) -> Option<Found<Vec<f64>>> {
+        self.take(key, "a list of numbers", |value| {
+            let number = |item: &DeValue<'_>| match item {
+                DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+                DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+                _ => None,
+            };
+            value.as_array()?.iter().map(|item| number(item.get_ref())).collect()
         })
     }
 

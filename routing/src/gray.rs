@@ -1,7 +1,7 @@
 //! Which side serves a key's reads while its table moves: the same key, always the same side.
 
 use crate::key::KeyValue;
-use crate::topology::{Move, Side};
+use crate::topology::{DoubleWrite, Move, Side};
 
 /// Buckets of gray percentages: hundredths of a percent.
 pub const BUCKETS: u16 = 10_000;
@@ -26,6 +26,19 @@ pub fn side(of: &Move, key: &KeyValue) -> Side {
         Side::Target
     } else {
         Side::Source
+    }
+}
+
+/// May a read be answered by the side that is not the authority?
+#[must_use]
+pub fn divides(of: &Move) -> bool {
+    match of.writes {
+        Side::Source => of.reads > 0 || !of.always.is_empty(),
+        Side::Target => {
+            // The way back is only as good as the double write that keeps the source current; old rows hardly change.
+            let by_key = of.double_write != DoubleWrite::Off && (of.reads < BUCKETS || !of.never.is_empty());
+            by_key || of.history.is_some()
+        }
     }
 }
 

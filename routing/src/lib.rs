@@ -5,15 +5,18 @@
 //! state in this crate, so every decision can be tested in microseconds and replayed from a log line.
 
 pub mod bind;
+pub mod day;
 pub mod document;
 pub mod function;
 pub mod gray;
 pub mod key;
 pub mod lex;
 pub mod merge;
+pub mod moment;
 pub mod plan;
 pub mod refusal;
 pub mod rules;
 pub mod schema;
+pub mod stored;
 pub mod topology;
 pub mod transition;

@@ -2,8 +2,10 @@
 //!
 //! Reading `information_schema` is the caller's business; this module holds the result and the questions asked of it.
 
+use serde::{Deserialize, Serialize};
+
 /// The columns and unique keys of one table.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TableSchema {
     /// In the table's own order, generated columns included.
     pub columns: Vec<Column>,
@@ -14,19 +16,32 @@ pub struct TableSchema {
 }
 
 /// One column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     pub name: String,
     pub kind: ColumnKind,
     pub nullable: bool,
     pub generation: Generation,
+    /// The longest value, of text, bytes and fractions of a second.
+    pub longest: Option<Length>,
+}
+
+/// A length as its column counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Length {
+    Characters(u64),
+    Bytes(u64),
+    /// Of a fraction of a second.
+    Digits(u8),
 }
 
 /// Who supplies a column's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Generation {
     /// The statement or the default.
     Stored,
+    /// Likewise, and the server whenever another column of the row changes: `ON UPDATE CURRENT_TIMESTAMP`.
+    Touched,
     /// The server, from other columns; it must never be written.
     Computed,
     /// The server's `AUTO_INCREMENT` where the statement gives none.
@@ -34,14 +49,14 @@ pub enum Generation {
 }
 
 /// A unique key besides the primary one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UniqueKey {
     pub name: String,
     pub columns: Vec<String>,
 }
 
 /// Types, as far as routing, ordering and exact transfer tell them apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ColumnKind {
     /// `TINYINT` to `BIGINT`; `bits` is 8, 16, 24, 32 or 64.
     Integer {
@@ -73,7 +88,7 @@ pub enum ColumnKind {
 }
 
 /// Whether an integer column has a sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sign {
     Signed,
     Unsigned,
@@ -84,6 +99,13 @@ impl TableSchema {
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Equal for equal schemas, also in another process of the same version. One that tells schemas in another way may
+    /// find another number for the same table, which is then asked for again.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(format!("{self:?}").as_bytes())
     }
 
     /// The column that the server numbers by itself.

@@ -6,8 +6,16 @@
 #[cfg(test)]
 mod tests;
 
+mod backends;
+mod databases;
+mod later;
+mod parts;
+mod places;
+
+use self::databases::default_of;
+use self::places::{authority, described};
 use crate::refusal::{self, Refusal};
-use crate::topology::{Database, DoubleWrite, Move, Placement, Server, Side, Table, TableId, Topology};
+use crate::topology::{DoubleWrite, IdColumn, Move, Side, Table, TableId, Topology};
 
 /// What has been done about the moves, which no rule file can say.
 pub trait Facts {
@@ -66,6 +74,14 @@ pub enum Hold {
 }
 
 const ALL: u16 = crate::gray::BUCKETS;
+
+impl Change {
+    /// One that takes effect at once and sends no key elsewhere.
+    #[must_use]
+    pub fn instant(rule: String, from: impl Into<String>, to: impl Into<String>) -> Change {
+        Change { rule, from: from.into(), to: to.into(), effect: Effect::Instant, share: 0 }
+    }
+}
 
 impl Transition {
     /// Why the new topology cannot take effect.
@@ -131,97 +147,6 @@ impl Changes<'_> {
         self.old.version == 0
     }
 
-    fn backends(&mut self) {
-        for new in &self.new.backends {
-            let rule = format!("backends.{}", new.name);
-            let Some(old) = self.old.backends.iter().find(|old| old.name == new.name) else {
-                if !self.is_first() {
-                    self.add(&rule, "", format!("{:?}", new.primary), Effect::Instant, 0);
-                }
-                continue;
-            };
-            let place = |server: &Server| (server.host.clone(), server.port, server.database.clone());
-            if place(&old.primary) != place(&new.primary) {
-                let effect = if owns_rows(self.old, &old.name) {
-                    Effect::Refused(refusal::BACKEND_MOVED.because(old.name.clone()))
-                } else {
-                    Effect::Instant
-                };
-                self.add(
-                    &format!("{rule}.primary"),
-                    format!("{:?}", old.primary),
-                    format!("{:?}", new.primary),
-                    effect,
-                    ALL,
-                );
-            } else if old.primary != new.primary {
-                self.add(&format!("{rule}.primary"), "user or password", "another", Effect::Instant, 0);
-            }
-            if old.pool_max != new.pool_max {
-                self.add(
-                    &format!("{rule}.pool.max"),
-                    old.pool_max.to_string(),
-                    new.pool_max.to_string(),
-                    Effect::Instant,
-                    0,
-                );
-            }
-            if old.replicas != new.replicas {
-                self.add(
-                    &format!("{rule}.replicas"),
-                    old.replicas.len().to_string(),
-                    new.replicas.len().to_string(),
-                    Effect::Instant,
-                    0,
-                );
-            }
-        }
-        for old in &self.old.backends {
-            if self.new.backends.iter().all(|new| new.name != old.name) {
-                // Rows it still owns are refused where their tables are compared.
-                self.add(
-                    &format!("backends.{}", old.name),
-                    format!("{:?}", old.primary),
-                    "",
-                    Effect::Instant,
-                    0,
-                );
-            }
-        }
-    }
-
-    fn databases(&mut self) {
-        if self.is_first() {
-            return;
-        }
-        let name = |topology: &Topology, database: &Database| topology.backend(database.default).name.clone();
-        let find = |topology: &Topology, wanted: &str| {
-            topology
-                .databases
-                .iter()
-                .find(|database| database.name == wanted)
-                .map(|database| name(topology, database))
-        };
-        for old in &self.old.databases {
-            let (from, to) = (name(self.old, old), find(self.new, &old.name));
-            if to.as_ref() != Some(&from) {
-                let refused = Effect::Refused(refusal::DATABASE_MOVED.because(old.name.clone()));
-                self.add(
-                    &format!("databases.{}.default", old.name),
-                    from,
-                    to.unwrap_or_default(),
-                    refused,
-                    ALL,
-                );
-            }
-        }
-        for new in &self.new.databases {
-            if find(self.old, &new.name).is_none() {
-                self.add(&format!("databases.{}", new.name), "", name(self.new, new), Effect::Instant, 0);
-            }
-        }
-    }
-
     fn tables(&mut self) {
         if self.is_first() {
             return;
@@ -231,17 +156,22 @@ impl Changes<'_> {
             let before = self.old.database(database).and_then(|database| self.old.table(database, &new.name));
             let was = match before {
                 Some(before) => authority(self.old, self.old.table_of(before)),
-                None => self.old.database(database).map(|database| {
-                    let backend = &self.old.backend(self.old.database_of(database).default).name;
-                    format!("{backend}.{}", new.name)
-                }),
+                None => default_of(self.old, database).map(|backend| format!("{backend}.{}", new.name)),
             };
+            if let Some(old) = before.map(|before| self.old.table_of(before)).filter(|old| old.id != new.id) {
+                let rule = format!("tables.{}.id", new.name);
+                self.changes.push(Change::instant(rule, generated(old), generated(new)));
+            }
             let is = authority(self.new, new);
             let moves = |topology: &Topology, table: &Table| {
                 table.moving.as_ref().map(|moving| topology.move_of(moving.by).name.clone())
             };
             let moved = before.and_then(|before| moves(self.old, self.old.table_of(before)));
             if was.is_some() && was != is {
+                let later = before.and_then(|before| self.later_units(self.old.table_of(before), new));
+                if later.is_some() {
+                    continue;
+                }
                 // Within one move the authority changes by its own rule.
                 if moved.is_some() && moved == moves(self.new, new) && self.same_ends(before, id) {
                     continue;
@@ -310,6 +240,7 @@ impl Changes<'_> {
             self.double_write(old, new);
             self.reads(old, new);
             self.writes(old, new);
+            self.parts(old, new);
             if old.hold_ms != new.hold_ms && !self.is_first() {
                 let rule = format!("moves.{}.hold_ms", new.name);
                 self.add(&rule, old.hold_ms.to_string(), new.hold_ms.to_string(), Effect::Instant, 0);
@@ -345,7 +276,11 @@ impl Changes<'_> {
             return;
         }
         let from_target = new.writes == Side::Source && (new.reads > 0 || !new.always.is_empty());
-        let effect = if from_target && self.facts.synced(&new.name) == Synced::No {
+        let is_degraded = new.capture.is_degraded(Side::Source);
+        let effect = if from_target && is_degraded && new.double_write == DoubleWrite::Off {
+            // Rows that were deleted stay on the target until a comparison.
+            Effect::Refused(refusal::GRAY_WITHOUT_DOUBLE_WRITE.because(new.name.clone()))
+        } else if from_target && self.facts.synced(&new.name) == Synced::No {
             Effect::Refused(refusal::NOT_SYNCED.because(format!("gray reads of {}", new.name)))
         } else {
             Effect::Instant
@@ -381,34 +316,8 @@ fn holds(topology: &Topology, of: &Move) -> Vec<Hold> {
     of.tables.iter().map(hold).collect()
 }
 
-/// Where a table's rows are written, in words that mean the same in every version.
-fn authority(topology: &Topology, table: &Table) -> Option<String> {
-    let side = table.moving.as_ref().map_or(Side::Target, |moving| topology.move_of(moving.by).writes);
-    Some(described(topology, table.placement(side)))
-}
-
-fn described(topology: &Topology, placement: &Placement) -> String {
-    let nodes = |placement: &Placement| {
-        let node =
-            |node: &crate::topology::Node| format!("{}.{}", topology.backend(node.backend).name, node.table);
-        placement.nodes().iter().map(node).collect::<Vec<_>>().join(", ")
-    };
-    match placement {
-        Placement::Single(_) => nodes(placement),
-        Placement::Broadcast(_) => format!("copies on {}", nodes(placement)),
-        Placement::Sharded(layout) => {
-            format!("{:?} of {} over {}", layout.function, layout.key, nodes(placement))
-        }
-    }
-}
-
-fn owns_rows(topology: &Topology, backend: &str) -> bool {
-    let is = |id: crate::topology::BackendId| topology.backend(id).name == backend;
-    let defaults = topology.databases.iter().any(|database| is(database.default));
-    let tables = topology.tables.iter().any(|table| {
-        [Side::Source, Side::Target]
-            .iter()
-            .any(|side| table.placement(*side).nodes().iter().any(|node| is(node.backend)))
-    });
-    defaults || tables || topology.other_databases.is_some_and(is)
+/// Who gives new rows of a table their ids.
+fn generated(table: &Table) -> String {
+    let by = |id: &IdColumn| format!("{} by {:?}", id.column, id.generator).to_lowercase();
+    table.id.as_ref().map_or_else(|| "by nobody".to_owned(), by)
 }

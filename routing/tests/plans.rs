@@ -5,23 +5,27 @@ use std::path::Path;
 use std::sync::Arc;
 
 use shardway_routing::lex::{self, Flavour, Lexed, Quoting, ServerVersion};
+use shardway_routing::merge::RowProtocol;
 use shardway_routing::plan::explain::explain;
 use shardway_routing::plan::{self, Context};
 use shardway_routing::rules;
-use shardway_routing::schema::{Column, ColumnKind, Generation, Sign, TableSchema};
+use shardway_routing::schema::{Column, ColumnKind, Generation, Length, Sign, TableSchema};
 use shardway_routing::topology::{TableId, Topology};
 
 const RULES: &str = r#"
 [backends.legacy]
 primary = "mysql://u@h:1/old_shop"
+replicas = [{ url = "mysql://u@h:4", weight = 2 }, { url = "mysql://u@h:5" }]
 [backends.s0]
 primary = "mysql://u@h:2/shop"
 [backends.s1]
 primary = "mysql://u@h:3/shop"
 [databases.shop]
 default = "legacy"
+[backends.archive]
+primary = "mysql://u@h:2/old_logs"
 [databases.logs]
-default = "s0"
+default = "archive"
 [tables."shop.users"]
 shard_key = "id"
 function = { kind = "mod", shards = 4 }
@@ -34,6 +38,10 @@ nodes = "s{0..1}.orders_{0..3}"
 shard_key = "day"
 function = { kind = "range", bounds = [100] }
 nodes = "s{0..1}"
+[tables."shop.visits"]
+shard_key = "at"
+function = { kind = "time", unit = "month", from = "2024-01" }
+nodes = "s{0..1}.visits_{0..3}"
 [tables."shop.regions"]
 kind = "broadcast"
 nodes = "s{0..1}"
@@ -56,6 +64,7 @@ fn topology() -> Topology {
         ("id", &integer),
         ("user_id", &integer),
         ("day", &integer),
+        ("at", &ColumnKind::DateTime),
         ("name", &text),
         ("amount", &ColumnKind::Decimal),
     ];
@@ -64,6 +73,7 @@ fn topology() -> Topology {
         kind: kind.clone(),
         nullable: false,
         generation: Generation::Stored,
+        longest: (name == "at").then_some(Length::Digits(3)),
     };
     let schema =
         TableSchema { columns: kinds.map(column).into(), primary: vec!["id".into()], unique: Vec::new() };
@@ -89,8 +99,13 @@ fn statements_have_the_plans_that_were_reviewed() {
             let mut lexed = Lexed::default();
             lex::lex(sql.as_bytes(), Quoting::default(), &mut lexed);
             let server = ServerVersion { flavour: Flavour::MySql, number: 80_000 };
-            let context =
-                Context { topology: &topology, database: Some("shop"), quoting: Quoting::default(), server };
+            let context = Context {
+                topology: &topology,
+                database: Some("shop"),
+                quoting: Quoting::default(),
+                server,
+                protocol: RowProtocol::Text,
+            };
             let plan = explain(&plan::plan(sql.as_bytes(), &lexed, context), &topology);
             let indented: String = plan.lines().map(|line| format!("  {line}\n")).collect();
             found.push_str(&format!("{title}\nsql:  {sql}\nplan:\n{indented}\n"));

@@ -30,12 +30,34 @@ async fn the_command_line_client_prints_every_table() {
     let show = |sql: &str| printed(&client(&shop.proxy, "admin", "admin", sql));
     assert!(show("SHOW STATUS").contains("rules_in_force_version\t1\n"));
     assert!(show("SHOW RULES").lines().nth(1).unwrap().ends_with("rules.toml\t1\t1\tNULL"));
-    assert!(show("SHOW RULES HISTORY").contains("\tstart\n"));
+    let history = show("SHOW RULES HISTORY");
+    let since = history.lines().nth(1).unwrap().split('\t').nth(1).unwrap().to_owned();
+    assert!(since.starts_with("20") && since.contains('T') && since.ends_with('Z'), "{since}");
+    assert!(history.contains("Z\tstart\n"));
     assert_eq!(show("SHOW BACKENDS").matches("\tup\t").count(), 3);
     assert!(show("SHOW SESSIONS").contains("\tapp\t"));
     assert!(show("SHOW HELP").contains("SHOW STATEMENTS"));
     assert_eq!(show("SHOW MOVES"), "");
     assert_eq!(show("SELECT @@version_comment LIMIT 1").lines().count(), 2);
+}
+
+#[tokio::test]
+async fn moves_are_told_as_their_status_tells_them() {
+    let shop = Shop::open_moving().await;
+    let told = printed(&client(&shop.proxy, "admin", "admin", "SHOW MOVES"));
+    let (heads, row) = told.split_once('\n').unwrap();
+    let status = shop.of_move();
+    for (head, cell) in heads.split('\t').zip(row.trim_end().split('\t')) {
+        match &status[head] {
+            serde_json::Value::Null => assert_eq!(cell, "NULL", "{head}"),
+            serde_json::Value::String(text) => assert_eq!(cell, text, "{head}"),
+            serde_json::Value::Array(_) => assert_eq!(cell, "users, orders", "{head}"),
+            number => assert_eq!(cell.parse::<f64>().ok(), number.as_f64(), "{head}"),
+        }
+    }
+    for head in ["phase", "percent", "rows_per_s", "lag_s", "waits_for", "last_error"] {
+        assert!(heads.split('\t').any(|known| known == head), "{heads}");
+    }
 }
 
 #[tokio::test]
@@ -47,6 +69,10 @@ async fn only_administrators_with_their_password_log_in() {
         let refused = client(&shop.proxy, user, password, "SHOW STATUS");
         assert!(!refused.status.success(), "{user} with `{password}` got in");
         assert!(refused.stdout.is_empty());
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let using = if password.is_empty() { "NO" } else { "YES" };
+        let expected = format!("Access denied for user '{user}'@'127.0.0.1' (using password: {using})");
+        assert!(told.starts_with("ERROR 1045 (28000)") && told.contains(&expected), "{told}");
     }
     printed(&client(&shop.proxy, "admin", "admin", "SHOW STATUS"));
 }

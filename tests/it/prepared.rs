@@ -4,6 +4,8 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Value, params};
 use shardway_tests::{Shop, server_error};
 
+use crate::twins::Twins;
+
 async fn filled() -> (Shop, mysql_async::Conn) {
     let shop = Shop::open().await;
     let mut connection = shop.connect().await;
@@ -75,4 +77,71 @@ async fn a_statement_is_planned_anew_when_the_rules_change() {
     let name: Option<String> = connection.exec_first(&select, (3,)).await.unwrap();
     assert_eq!(name.as_deref(), Some("user 3"));
     connection.close(select).await.unwrap();
+}
+
+/// As drivers bind numbers whose language has no integers.
+#[tokio::test]
+async fn keys_bound_as_doubles_find_their_shard() {
+    let mut twins = Twins::open().await;
+    let insert = "INSERT INTO users (id, name, balance) VALUES (?, ?, ?), (?, ?, ?)";
+    twins.same_prepared(insert, (7.0, "a", 1.5, 8.0, "b", 2.0)).await;
+    assert_eq!(twins.shop.on_shard(1, "SELECT id FROM users_3").await, ["7"]);
+    for key in [7.0, 8.0, 7.5, -0.0, 1e15, 9e17] {
+        twins.same_prepared("SELECT id, name FROM users WHERE id = ? ORDER BY id", (key,)).await;
+        twins.same_prepared("SELECT ?, id + ? FROM users WHERE id > ? ORDER BY id", (key, key, key)).await;
+        twins.same_prepared("UPDATE users SET name = CONCAT(name, ?) WHERE id = ?", (key, key)).await;
+    }
+    twins.same("SELECT id, name FROM users ORDER BY id").await;
+    twins.refused_prepared("INSERT INTO users (id, name) VALUES (?, 'c')", (8.5,), "SHD1231").await;
+}
+
+#[tokio::test]
+async fn statements_about_the_session_are_prepared_as_on_one_server() {
+    let mut twins = Twins::open().await;
+    twins.same("INSERT INTO users (id, name) VALUES (1, 'a'), (2, 'b')").await;
+    for sql in [
+        "SET @a = 5, autocommit = 0, sql_mode = ''",
+        "SELECT @a, @@autocommit, @@sql_mode",
+        "UPDATE users SET name = 'c'",
+        "SET sql_mode = DEFAULT, autocommit = 1",
+        "SELECT @a, @@autocommit",
+        "SELECT id, name FROM users ORDER BY id",
+        "SET TRANSACTION READ ONLY",
+        "UPDATE users SET name = 'd' WHERE id = 1",
+        "UPDATE users SET name = 'd'",
+        "SELECT 1",
+        "SELECT id, name FROM users ORDER BY id",
+        "UPDATE users SET name = 'd'",
+        "SET TRANSACTION NONSENSE",
+        "SET autocommit = 2",
+        "SET TRANSACTION READ ONLY",
+        "COMMIT",
+        "UPDATE users SET name = 'e' WHERE id = 2",
+        "SELECT id, name FROM users ORDER BY id",
+    ] {
+        twins.same_prepared(sql, ()).await;
+    }
+    twins.refused_prepared("SET @a = ?", (5,), "SHD1107").await;
+}
+
+#[tokio::test]
+async fn a_statement_keeps_the_reading_it_was_prepared_with_or_is_refused() {
+    let shop = Shop::open().await;
+    let mut connection = shop.connect().await;
+    let text = connection.prep("SELECT 'a' || 'b' FROM settings WHERE name <> ?").await.unwrap();
+    connection.query_drop("INSERT INTO settings (name) VALUES ('s')").await.unwrap();
+    let read: Option<u8> = connection.exec_first(&text, ("x",)).await.unwrap();
+    assert_eq!(read, Some(0));
+    connection.query_drop("SET sql_mode = 'STRICT_ALL_TABLES'").await.unwrap();
+    let read: Option<u8> = connection.exec_first(&text, ("x",)).await.unwrap();
+    assert_eq!(read, Some(0), "this mode reads it as the first one does");
+    connection.query_drop("SET sql_mode = 'PIPES_AS_CONCAT'").await.unwrap();
+    let error = connection.exec_drop(&text, ("x",)).await.unwrap_err();
+    assert!(server_error(&error).1.starts_with("SHD1107"), "{error}");
+    // The same text on the same backend connections.
+    let mut other = shop.connect().await;
+    other.query_drop("SET sql_mode = 'PIPES_AS_CONCAT'").await.unwrap();
+    let read: Option<String> =
+        other.exec_first("SELECT 'a' || 'b' FROM settings WHERE name <> ?", ("x",)).await.unwrap();
+    assert_eq!(read.as_deref(), Some("ab"));
 }

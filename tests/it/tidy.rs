@@ -43,15 +43,88 @@ fn every_module_says_what_it_is_for_and_fits_in_one_view() {
 
 #[test]
 fn no_test_sleeps() {
-    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with(root().join("tests/it"))) {
-        let call = concat!("sle", "ep(");
-        let sleeps = text.lines().any(|line| line.to_lowercase().contains(call) && !line.contains("SELECT"));
+    let call = concat!("sle", "ep(");
+    for (path, text) in sources() {
+        let is_test = path.starts_with(root().join("tests")) || path.ends_with("tests.rs");
+        // The one place that waits for what a server does by itself, clients with a pace of their own, and clocks that do
+        // not run.
+        let clients = ["tests/src/proxy.rs", "tests/src/load.rs"];
+        let is_client =
+            clients.iter().any(|of| path.ends_with(of)) || path.starts_with(root().join("tests/src/bin"));
+        let waits = is_client || text.contains("start_paused = true");
         assert!(
-            !sleeps || path.ends_with("tidy.rs"),
+            !is_test || waits || !text.contains(call),
             "{} sleeps; wait for a mark with `until`",
             path.display()
         );
     }
+}
+
+/// A source file without its tests.
+fn outside_of_tests(path: &Path, text: &str) -> Option<String> {
+    let is_code =
+        ["routing/src", "migration/src", "proxy/src"].iter().any(|of| path.starts_with(root().join(of)));
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    (is_code && !path.ends_with("tests.rs")).then(|| code.to_owned())
+}
+
+#[test]
+fn no_code_guesses_or_is_left_unfinished() {
+    for (path, text) in sources() {
+        let Some(code) = outside_of_tests(&path, &text) else { continue };
+        for forbidden in [concat!(".unw", "rap()"), "Result<bool", "::*;", concat!("TO", "DO")] {
+            assert!(!code.contains(forbidden), "{} contains {forbidden}", path.display());
+        }
+        let parameters = code.split("fn ").skip(1).filter_map(|function| {
+            let signature = function.split(" {").next()?;
+            signature.split("->").next()
+        });
+        for signature in parameters {
+            assert!(!signature.contains(": bool"), "{}: a boolean parameter: {signature}", path.display());
+        }
+    }
+    for (path, text) in sources() {
+        assert!(!text.contains(concat!("#[ig", "nore")), "{} leaves a test out", path.display());
+    }
+}
+
+#[test]
+fn the_pure_crate_asks_nobody() {
+    let asks = [
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::process",
+        "Instant::now",
+        "SystemTime",
+        "std::thread",
+        " rand::",
+    ];
+    for (path, text) in sources() {
+        let Some(code) = outside_of_tests(&path, &text) else { continue };
+        let pure =
+            path.starts_with(root().join("routing/src")) || path.starts_with(root().join("proxy/src/wire"));
+        for ask in asks.iter().filter(|_| pure) {
+            assert!(!code.contains(ask), "{} is to be pure and uses {ask}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_refusal_can_be_given() {
+    let registry = fs::read_to_string(root().join("routing/src/refusal.rs")).unwrap();
+    let kinds = registry.lines().filter_map(|line| line.trim().split_once(" = \"SHD")).map(|(name, _)| name);
+    let code: String = sources()
+        .iter()
+        .filter(|(path, _)| !path.ends_with("refusal.rs"))
+        .filter_map(|(path, text)| outside_of_tests(path, text))
+        .collect();
+    let mut seen = 0;
+    for name in kinds {
+        assert!(code.contains(&format!("refusal::{name}")), "nothing gives {name}");
+        seen += 1;
+    }
+    assert!(seen > 50, "only {seen} kinds were found");
 }
 
 #[test]
@@ -61,6 +134,11 @@ fn dependencies_point_one_way_and_say_why() {
         assert!(!manifest("routing").contains(forbidden), "routing depends on {forbidden}");
     }
     assert!(!manifest("migration").contains("shardway.workspace"), "migration depends on proxy");
+    for crate_of_tests in ["shardway-tests", "shardway-benches"] {
+        let named =
+            ["routing", "migration", "proxy"].map(manifest).iter().any(|text| text.contains(crate_of_tests));
+        assert!(!named, "a crate depends on {crate_of_tests}");
+    }
     let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let external = workspace
         .split("[workspace.lints")
@@ -79,7 +157,7 @@ fn dependencies_point_one_way_and_say_why() {
 }
 
 /// Crates whose second version comes with a dependency of ours that has not moved on.
-const TWICE: [&str; 17] = [
+const TWICE: [&str; 18] = [
     "base64",
     "btoi",
     "cpufeatures",
@@ -92,6 +170,7 @@ const TWICE: [&str; 17] = [
     "rand_chacha",
     "rand_core",
     "syn",
+    "synstructure",
     "thiserror",
     "thiserror-impl",
     "toml_datetime",

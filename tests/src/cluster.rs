@@ -1,5 +1,6 @@
 //! One legacy server and two shard servers, shared by all tests of a process; every test has databases of its own.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mysql_async::prelude::Queryable as _;
@@ -13,6 +14,8 @@ use crate::server::Server;
 pub struct Cluster {
     pub legacy: Server,
     pub shards: [Server; 2],
+    /// What the rules say of each beside its URL.
+    pub line: String,
 }
 
 /// Where a shop's users and orders are at first.
@@ -22,10 +25,29 @@ enum Rows {
     OnLegacy,
 }
 
+/// Whose servers a shop is on.
+#[derive(Debug)]
+pub enum Servers {
+    Shared(&'static Cluster),
+    /// Of this shop alone: they may be killed.
+    Own(Box<Cluster>),
+}
+
+impl Deref for Servers {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        match self {
+            Servers::Shared(cluster) => cluster,
+            Servers::Own(cluster) => cluster,
+        }
+    }
+}
+
 /// A shop of one test: users and their orders sharded, regions copied, everything else on the legacy server.
 #[derive(Debug)]
 pub struct Shop {
-    pub cluster: &'static Cluster,
+    pub cluster: Servers,
     /// The database, on every server and through the proxy.
     pub name: String,
     pub proxy: Proxy,
@@ -35,12 +57,31 @@ impl Cluster {
     /// The servers, started by the first test that asks.
     pub async fn get() -> &'static Cluster {
         static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
-        CLUSTER
-            .get_or_init(async || {
-                let (legacy, s0, s1) = tokio::join!(Server::start(), Server::start(), Server::start());
-                Cluster { legacy, shards: [s0, s1] }
-            })
-            .await
+        CLUSTER.get_or_init(Cluster::start).await
+    }
+
+    async fn start() -> Cluster {
+        Cluster::start_with(&[]).await
+    }
+
+    /// With these options for all of them.
+    async fn start_all_with(options: &[&str]) -> Cluster {
+        let start = || Server::start_with(options);
+        let (legacy, s0, s1) = tokio::join!(start(), start(), start());
+        Cluster { legacy, shards: [s0, s1], line: String::new() }
+    }
+
+    /// With these options for the legacy server.
+    async fn start_with(legacy: &[&str]) -> Cluster {
+        let (legacy, s0, s1) = tokio::join!(Server::start_with(legacy), Server::start(), Server::start());
+        Cluster { legacy, shards: [s0, s1], line: String::new() }
+    }
+
+    /// A database name that nobody else has.
+    #[must_use]
+    pub fn new_name(&self, prefix: &str) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        format!("{prefix}{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     fn servers(&self) -> [&Server; 3] {
@@ -77,13 +118,59 @@ impl Shop {
     /// # Panics
     /// When a server refuses.
     pub async fn open_moving() -> Shop {
-        Shop::make("", Rows::OnLegacy).await
+        Shop::make(Servers::Shared(Cluster::get().await), "", Rows::OnLegacy).await
+    }
+
+    /// The same on servers of its own.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub async fn open_moving_alone() -> Shop {
+        Shop::make(Servers::Own(Box::new(Cluster::start().await)), "", Rows::OnLegacy).await
+    }
+
+    /// The same, with these options for the legacy server.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub async fn open_moving_with(legacy: &[&str]) -> Shop {
+        let cluster = Cluster::start_with(legacy).await;
+        Shop::make(Servers::Own(Box::new(cluster)), "", Rows::OnLegacy).await
+    }
+
+    /// A shop on servers of its own with these options, whose rules have this line for each of them.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub async fn open_moving_inside(options: &[&str], line: &str) -> Shop {
+        let mut cluster = Cluster::start_all_with(options).await;
+        cluster.line = format!("{line}\n");
+        Shop::make(Servers::Own(Box::new(cluster)), "", Rows::OnLegacy).await
+    }
+
+    /// A shop like that of [`Shop::open`], on servers of its own.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub async fn open_alone() -> Shop {
+        Shop::make(Servers::Own(Box::new(Cluster::start().await)), "", Rows::OnShards).await
+    }
+
+    /// Its servers, to be killed and started again.
+    ///
+    /// # Panics
+    /// When they are everybody's.
+    pub fn own(&mut self) -> &mut Cluster {
+        match &mut self.cluster {
+            Servers::Own(cluster) => cluster,
+            Servers::Shared(_) => panic!("these servers are everybody's"),
+        }
     }
 
     /// The rule file of a shop that moves, under these lines of its move.
     #[must_use]
     pub fn moving_rules(&self, lines: &str) -> String {
-        moving_rules(self.cluster, &self.name, lines)
+        moving_rules(&self.cluster, &self.name, lines)
     }
 
     /// The same as [`Shop::open`], with more lines for `shardway.toml`.
@@ -91,13 +178,11 @@ impl Shop {
     /// # Panics
     /// When a server refuses.
     pub async fn open_with(config: &str) -> Shop {
-        Shop::make(config, Rows::OnShards).await
+        Shop::make(Servers::Shared(Cluster::get().await), config, Rows::OnShards).await
     }
 
-    async fn make(config: &str, begin: Rows) -> Shop {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let cluster = Cluster::get().await;
-        let name = format!("shop{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    async fn make(cluster: Servers, config: &str, begin: Rows) -> Shop {
+        let name = cluster.new_name("shop");
         for (place, server) in cluster.servers().into_iter().enumerate() {
             let mut connection = server.connect("").await;
             let made = connection
@@ -126,8 +211,8 @@ impl Shop {
             }
         }
         let rules = match begin {
-            Rows::OnShards => rules(cluster, &name),
-            Rows::OnLegacy => moving_rules(cluster, &name, ""),
+            Rows::OnShards => rules(&cluster, &name),
+            Rows::OnLegacy => moving_rules(&cluster, &name, ""),
         };
         let proxy = Proxy::start_with(&rules, config).await;
         Shop { cluster, name, proxy }
@@ -136,7 +221,7 @@ impl Shop {
     /// The rule file.
     #[must_use]
     pub fn rules(&self) -> String {
-        rules(self.cluster, &self.name)
+        rules(&self.cluster, &self.name)
     }
 
     /// Rows of a shard's own table.
@@ -153,15 +238,16 @@ impl Shop {
         self.proxy.connect(&self.name).await
     }
 
-    /// Connections that the proxy has open to any server.
+    /// Connections that the proxy has open to any server, and how many of them clients hold.
     ///
     /// # Panics
     /// When the status is not as documented.
     #[must_use]
-    pub fn backend_connections(&self) -> u64 {
+    pub fn backend_connections(&self) -> (u64, u64) {
         let status = self.proxy.status();
         let backends = status["backends"].as_array().expect("a list of backends");
-        backends.iter().map(|backend| backend["open_connections"].as_u64().expect("a number")).sum()
+        let sum = |of: &str| backends.iter().map(|backend| backend[of].as_u64().expect("a number")).sum();
+        (sum("open_connections"), sum("connections_in_use"))
     }
 }
 
@@ -172,7 +258,8 @@ fn moving_rules(cluster: &Cluster, name: &str, lines: &str) -> String {
 
 fn rules(cluster: &Cluster, name: &str) -> String {
     let backend = |backend: &str, server: &Server| {
-        format!("[backends.{backend}]\nprimary = \"mysql://shop:shop@127.0.0.1:{}/{name}\"\n", server.port())
+        let (port, line) = (server.port(), &cluster.line);
+        format!("[backends.{backend}]\nprimary = \"mysql://shop:shop@127.0.0.1:{port}/{name}\"\n{line}")
     };
     format!(
         "{}{}{}[databases.{name}]\ndefault = \"legacy\"\n\

@@ -3,14 +3,20 @@
 //! `SHARDWAY_TEST_SERVER` chooses the servers: `mariadb` (default) or `mysql`, which runs in the chroot named by
 //! `SHARDWAY_MYSQL_ROOT`. Everything started here ends with the test process, however that ends.
 
+mod certificates;
 mod cluster;
 mod launch;
+pub mod load;
+mod operator;
+mod pair;
 mod proxy;
 pub mod raw;
 mod server;
 
+pub use certificates::Certificates;
 pub use cluster::{Cluster, Shop, tables};
-pub use proxy::{Proxy, until};
+pub use pair::{On, Pair};
+pub use proxy::{Proxy, command, run_in, until};
 pub use server::{Flavour, Server};
 
 use mysql_async::prelude::Queryable as _;

@@ -1,7 +1,7 @@
 //! The proxy under test: the built binary, with its own files and ports.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,36 @@ fn binary() -> PathBuf {
     let exe = std::env::current_exe().expect("a running program has a path");
     let folder = exe.parent().and_then(|deps| deps.parent()).expect("tests run in target/*/deps");
     folder.join("shardway")
+}
+
+/// Runs the binary in a folder with these arguments and no others.
+///
+/// # Panics
+/// When it cannot be run.
+#[must_use]
+pub fn run_in(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    Command::new(binary()).current_dir(folder).args(arguments).output().expect("the binary runs")
+}
+
+/// Runs a command of the binary against the proxy of this configuration, which may be killed meanwhile.
+///
+/// # Panics
+/// When it cannot be run.
+#[must_use]
+pub fn command(config: &Path, arguments: &[&str]) -> std::process::Output {
+    prepared(config, arguments).output().expect("the binary runs")
+}
+
+fn prepared(config: &Path, arguments: &[&str]) -> Command {
+    let (command, rest) = arguments.split_first().expect("a command");
+    let mut cli = Command::new(binary());
+    cli.arg(command);
+    if matches!(*command, "rules" | "move") {
+        cli.arg(rest[0]).arg("--config").arg(config).args(&rest[1..]);
+    } else {
+        cli.arg("--config").arg(config).args(rest);
+    }
+    cli
 }
 
 impl Proxy {
@@ -88,6 +118,12 @@ impl Proxy {
         self.console
     }
 
+    /// Where the admin interface listens.
+    #[must_use]
+    pub fn admin(&self) -> u16 {
+        self.admin
+    }
+
     /// The configuration file, for the command line.
     #[must_use]
     pub fn config(&self) -> PathBuf {
@@ -100,15 +136,17 @@ impl Proxy {
     /// When it cannot be run.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> std::process::Output {
-        let (command, rest) = arguments.split_first().expect("a command");
-        let mut cli = Command::new(binary());
-        cli.arg(command);
-        if matches!(*command, "rules" | "move") {
-            cli.arg(rest[0]).arg("--config").arg(self.config()).args(&rest[1..]);
-        } else {
-            cli.arg("--config").arg(self.config()).args(rest);
-        }
-        cli.output().expect("the binary runs")
+        command(&self.config(), arguments)
+    }
+
+    /// Begins the same and does not wait for its end.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[must_use]
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = prepared(&self.config(), arguments);
+        command.stdout(Stdio::null()).spawn().expect("the binary runs")
     }
 
     #[must_use]
@@ -140,6 +178,21 @@ impl Proxy {
             .call()
             .map_err(|error| error.to_string())?;
         answer.body_mut().read_to_string().map_err(|error| error.to_string())
+    }
+
+    /// The status and the body of an answer, whatever they are.
+    ///
+    /// # Panics
+    /// When the admin interface does not answer.
+    #[must_use]
+    pub fn answer(&self, path: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent
+            .get(format!("http://127.0.0.1:{}{path}", self.admin))
+            .call()
+            .expect("the admin interface answers");
+        let text = answer.body_mut().read_to_string().expect("the answer is text");
+        (answer.status().as_u16(), text)
     }
 
     /// # Panics
@@ -192,9 +245,63 @@ impl Proxy {
     /// # Panics
     /// When it does not become ready.
     pub async fn kill9_and_restart(&mut self) {
-        self.kill();
+        self.kill9();
+        self.restart().await;
+    }
+
+    /// Ends the proxy at once.
+    pub fn kill9(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again on the same files.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn restart(&mut self) {
         self.process = run(&self.folder);
         self.ready().await;
+    }
+
+    /// Lets the proxy wait at a step of a move when it gets there, until it is told another. [`Proxy::is_at`] says that it
+    /// does.
+    ///
+    /// # Panics
+    /// When that cannot be told.
+    pub fn stop_at(&self, step: &str) {
+        // Written beside its place: half a name would be another step.
+        let file = step_file(&self.folder);
+        fs::write(file.with_extension("new"), step).expect("the folder is writable");
+        fs::rename(file.with_extension("new"), file).expect("the folder is writable");
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.stop_at("");
+    }
+
+    /// Waits until it waits at that step, for the `time`th time in its life.
+    pub async fn is_at(&self, step: &str, time: usize) {
+        let says = format!("holds this process at {step}\n");
+        until(step, Duration::from_secs(60), async || {
+            (self.log().matches(&says).count() >= time).then_some(())
+        })
+        .await;
+    }
+
+    /// What a file of the proxy's state says now.
+    #[must_use]
+    pub fn state_file(&self, path: &str) -> String {
+        fs::read_to_string(self.folder.path().join("state").join(path)).unwrap_or_default()
+    }
+
+    /// Puts a file of the proxy's state in place of what is there.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write_state_file(&self, path: &str, text: &str) {
+        fs::write(self.folder.path().join("state").join(path), text).expect("the folder is writable");
     }
 
     /// Ends the proxy at once, starts it again on these rules, and returns why it would not serve.
@@ -202,7 +309,7 @@ impl Proxy {
     /// # Panics
     /// When it serves.
     pub async fn refuses_to_start_on(&mut self, rules: &str) -> String {
-        self.kill();
+        self.kill9();
         self.save_rules(rules);
         let before = self.log().len();
         self.process = run(&self.folder);
@@ -214,16 +321,16 @@ impl Proxy {
         assert!(!status.success());
         self.log()[before..].to_owned()
     }
+}
 
-    fn kill(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn step_file(folder: &TempDir) -> PathBuf {
+    folder.path().join("step")
 }
 
 fn run(folder: &TempDir) -> Child {
     let mut command = bound(binary().to_str().expect("the path is text"));
     command.arg("serve").arg("--config").arg(folder.path().join("shardway.toml"));
+    command.env("SHARDWAY_TEST_STEP", step_file(folder));
     let log = File::options()
         .create(true)
         .append(true)
@@ -235,7 +342,7 @@ fn run(folder: &TempDir) -> Child {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.kill();
+        self.kill9();
         if std::thread::panicking() {
             eprintln!("--- log of the proxy\n{}", self.log());
         }

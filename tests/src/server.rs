@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use mysql_async::{Conn, OptsBuilder};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder, SslOpts};
 use tempfile::TempDir;
 
 use crate::launch::{bound, free_port, launch};
@@ -39,17 +40,30 @@ impl Flavour {
 pub struct Server {
     process: Child,
     port: u16,
-    _folder: TempDir,
+    options: Vec<String>,
+    tls: Option<SslOpts>,
+    folder: TempDir,
 }
 
 const USERS: &str = "CREATE USER IF NOT EXISTS 'shop'@'%' IDENTIFIED BY 'shop';\nGRANT ALL ON *.* TO 'shop'@'%' WITH GRANT OPTION;\n";
 
 impl Server {
+    /// The option with which a server lets nobody in without TLS.
+    pub const REQUIRES_TLS: &str = "--require-secure-transport=ON";
+
     /// Starts a server on a copy of the template and waits until it answers.
     ///
     /// # Panics
     /// When it does not start.
     pub async fn start() -> Server {
+        Server::start_with(&[]).await
+    }
+
+    /// The same with more options, which win over those that all servers have.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with(options: &[&str]) -> Server {
         let flavour = Flavour::chosen();
         let folder =
             tempfile::Builder::new().prefix("shardway-").tempdir_in(base(flavour)).expect("a folder");
@@ -57,12 +71,20 @@ impl Server {
         let copied =
             Command::new("cp").arg("-a").arg(template(flavour)).arg(&data).status().expect("cp runs");
         assert!(copied.success(), "copying the template");
+        // Each MySQL server makes up a UUID of its own.
+        let _ = fs::remove_file(data.join("auto.cnf"));
         let port = free_port();
-        let process = run(flavour, folder.path(), port);
-        let server = Server { process, port, _folder: folder };
-        until("the server answers", Duration::from_secs(60), async || server.try_connect("").await.ok())
-            .await;
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let process = run(flavour, folder.path(), port, &options);
+        let requires = options.iter().any(|option| option == Server::REQUIRES_TLS);
+        let tls = requires.then(|| SslOpts::default().with_danger_accept_invalid_certs(true));
+        let server = Server { process, port, options, tls, folder };
+        server.answers().await;
         server
+    }
+
+    async fn answers(&self) {
+        until("the server answers", Duration::from_secs(60), async || self.try_connect("").await.ok()).await;
     }
 
     #[must_use]
@@ -86,14 +108,103 @@ impl Server {
             .user(Some("shop"))
             .pass(Some("shop"))
             .db_name(database)
-            .prefer_socket(false);
+            .prefer_socket(false)
+            .ssl_opts(self.tls.clone());
         Conn::new(options).await
     }
 
-    /// Ends the server as a power cut would.
+    /// How a client program of the servers under test is called: `dump` or `binlog`. Those of MySQL bring their own
+    /// libraries.
+    #[must_use]
+    pub fn tool(name: &str) -> Vec<String> {
+        match Flavour::chosen() {
+            Flavour::MariaDb => vec![format!("mariadb-{name}")],
+            Flavour::MySql => {
+                let at = |path: &str| chroot().join(path).display().to_string();
+                let libraries = [at("usr/lib/x86_64-linux-gnu"), at("lib/x86_64-linux-gnu")].join(":");
+                let program = at(&format!("usr/bin/mysql{name}"));
+                vec![at("lib64/ld-linux-x86-64.so.2"), "--library-path".to_owned(), libraries, program]
+            }
+        }
+    }
+
+    /// Ends the server at once. What it has handed to the system stays.
     pub fn kill9(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+
+    /// Starts it again after [`Server::kill9`], on the same data and the same port.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn restart(&mut self) {
+        self.process = run(Flavour::chosen(), self.folder.path(), self.port, &self.options);
+        self.answers().await;
+    }
+
+    /// Goes on at the port of another server, which has been killed.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn take_over(&mut self, from: &Server) {
+        self.kill9();
+        self.port = from.port;
+        self.restart().await;
+    }
+
+    /// Lets the server replicate from another one, from the first transaction on.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub async fn follow(&self, primary: &Server) {
+        let port = primary.port();
+        self.run(&match Flavour::chosen() {
+            Flavour::MariaDb => format!(
+                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'shop', \
+                 MASTER_PASSWORD = 'shop', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1"
+            ),
+            Flavour::MySql => format!(
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = 'shop', \
+                 SOURCE_PASSWORD = 'shop', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_CONNECT_RETRY = 1"
+            ),
+        })
+        .await;
+        self.replica("START").await;
+    }
+
+    /// `START` or `STOP`, and perhaps a thread, for its replication.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub async fn replica(&self, what: &str) {
+        let word = if Flavour::chosen() == Flavour::MariaDb { "SLAVE" } else { "REPLICA" };
+        let (verb, thread) = what.split_once(' ').unwrap_or((what, ""));
+        self.run(&format!("{verb} {word} {thread}")).await;
+    }
+
+    /// Runs a statement on it.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub async fn run(&self, sql: &str) {
+        let done = self.connect("").await.query_drop(sql).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Lets the server stop answering while its connections stay, until [`Server::thaw`].
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.process.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "the server can be signalled");
     }
 }
 
@@ -109,7 +220,7 @@ fn chroot() -> PathBuf {
 }
 
 /// Where data directories may be.
-fn base(flavour: Flavour) -> PathBuf {
+pub(crate) fn base(flavour: Flavour) -> PathBuf {
     match flavour {
         Flavour::MariaDb => std::env::temp_dir(),
         Flavour::MySql => chroot().join("tmp"),
@@ -117,7 +228,7 @@ fn base(flavour: Flavour) -> PathBuf {
 }
 
 /// A path as the server sees it.
-fn inside(flavour: Flavour, path: &Path) -> PathBuf {
+pub(crate) fn inside(flavour: Flavour, path: &Path) -> PathBuf {
     match (flavour, path.strip_prefix(chroot())) {
         (Flavour::MySql, Ok(rest)) => Path::new("/").join(rest),
         _ => path.to_owned(),
@@ -176,8 +287,10 @@ fn initialize(flavour: Flavour, data: &Path) {
     );
 }
 
-fn run(flavour: Flavour, folder: &Path, port: u16) -> Child {
+fn run(flavour: Flavour, folder: &Path, port: u16, options: &[String]) -> Child {
     fs::write(folder.join("users.sql"), USERS).expect("the folder is writable");
+    // A server that starts removes what looks like a temporary table in its folder for them, also another server's.
+    fs::create_dir_all(folder.join("tmp")).expect("the folder is writable");
     let at = |name: &str| inside(flavour, &folder.join(name)).display().to_string();
     let mut command = match flavour {
         Flavour::MariaDb => bound("mariadbd"),
@@ -187,12 +300,13 @@ fn run(flavour: Flavour, folder: &Path, port: u16) -> Child {
             command
         }
     };
+    command.args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
     command.args([
-        "--no-defaults",
-        "--user=root",
-        "--bind-address=127.0.0.1",
-        "--skip-name-resolve",
-        "--skip-log-bin",
+        "--log-bin=binlog",
+        "--server-id=1",
+        "--sync-binlog=0",
+        "--binlog-format=ROW",
+        "--binlog-row-image=FULL",
     ]);
     command.args([
         "--innodb-buffer-pool-size=32M",
@@ -201,11 +315,11 @@ fn run(flavour: Flavour, folder: &Path, port: u16) -> Child {
     ]);
     command.args(["--max-allowed-packet=64M", "--secure-file-priv="]);
     if flavour == Flavour::MySql {
-        command.args(["--mysqlx=OFF"]);
+        command.args(["--mysqlx=OFF", "--gtid-mode=ON", "--enforce-gtid-consistency=ON"]);
     }
     command.arg(format!("--datadir={}", at("data"))).arg(format!("--port={port}"));
     command.arg(format!("--socket={}", at("s.sock"))).arg(format!("--init-file={}", at("users.sql")));
-    command.arg(format!("--pid-file={}", at("pid")));
+    command.arg(format!("--pid-file={}", at("pid"))).arg(format!("--tmpdir={}", at("tmp"))).args(options);
     let log = File::create(folder.join("log")).expect("the folder is writable");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be shared")).stderr(log);
     launch(command).expect("the server starts; `./test` installs what it needs")

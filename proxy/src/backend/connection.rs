@@ -1,23 +1,23 @@
 //! One connection to a backend, thin enough to relay raw packets over.
 
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shardway_routing::topology::Server;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::health::Health;
 use super::pool::Class;
-use super::vars::{Difference, Vars};
+use super::settings::Applied;
+use super::trust::Trust;
 use crate::buffer::Buffer;
+use crate::stream::Stream;
 use crate::wire::command::Command;
-use crate::wire::connect::{Connect, ConnectStep, Login};
+use crate::wire::connect::{Connect, ConnectStep, Login, Security};
 use crate::wire::parse::{self, ErrPacket, OkPacket};
-use crate::wire::{frame, scan};
+use crate::wire::{self, frame, scan};
 
 use super::statements::Statements;
 
@@ -28,26 +28,18 @@ const OWN_ANSWER_MAX: usize = 1 << 30;
 /// A connection with what it has applied.
 #[derive(Debug)]
 pub struct Connection {
-    pub stream: TcpStream,
+    stream: Stream,
     /// Received and not consumed.
     pub input: Buffer,
     /// Prepared on this connection.
-    pub statements: Statements,
+    pub(super) statements: Statements,
     /// The server's own id of this connection, for `KILL`.
     pub id: u32,
     version: String,
     capabilities: u32,
-    applied: Applied,
+    pub(super) applied: Applied,
     health: Arc<Health>,
     usable: Usable,
-}
-
-/// What the server-side session is known to have.
-#[derive(Debug, Default)]
-struct Applied {
-    /// `None`: unknown, reset before the next use.
-    vars: Option<Rc<Vars>>,
-    database: Option<String>,
 }
 
 /// Whether somebody else may use the connection next.
@@ -65,10 +57,14 @@ pub enum ConnectError {
     Unreachable { address: String, error: io::Error },
     #[error("{address} refused the connection: {code} {message}")]
     Refused { address: String, code: u16, message: String },
+    #[error("no TLS with {address}: {what}")]
+    NoTls { address: String, what: String },
     #[error("{address} did not answer in time")]
     TimedOut { address: String },
     #[error("{address} does not speak the protocol: {what}")]
     Protocol { address: String, what: String },
+    #[error("{address} cannot be used: {what}")]
+    Unfit { address: String, what: String },
 }
 
 /// Why a command of the proxy's own failed.
@@ -96,44 +92,83 @@ impl Connection {
     /// See [`ConnectError`].
     pub async fn open(
         server: &Server,
+        trust: Option<&Trust>,
         class: Class,
         health: Arc<Health>,
     ) -> Result<Connection, ConnectError> {
-        let address = format!("{}:{}", server.host, server.port);
-        match tokio::time::timeout(CONNECT_TIMEOUT, Connection::log_in(server, class, health, &address)).await
-        {
+        let address = server.address();
+        let opened = async {
+            let mut connection = Connection::log_in(server, trust, class, health, &address).await?;
+            connection.agree(&address).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, opened).await {
             Ok(connected) => connected,
-            Err(_) => Err(ConnectError::TimedOut { address }),
+            Err(_) => Err(ConnectError::TimedOut { address: address.clone() }),
         }
+    }
+
+    /// A fresh connection reads statements as the proxy does, and commits by itself: other servers would be sent what
+    /// means something else to them. What it has found stays so over resets, whatever the server begins with then.
+    async fn agree(&mut self, address: &str) -> Result<(), ConnectError> {
+        let unfit = |what: String| ConnectError::Unfit { address: address.to_owned(), what };
+        let told = self.rows(b"SELECT @@session.sql_mode, @@session.autocommit").await;
+        let told = told.map_err(|error| match error {
+            CommandError::Lost(error) => ConnectError::Unreachable { address: address.to_owned(), error },
+            CommandError::Server(_) => unfit(error.to_string()),
+        })?;
+        let mut fields = told.rows.into_iter().flatten().map(Option::unwrap_or_default);
+        let modes = String::from_utf8_lossy(&fields.next().unwrap_or_default()).into_owned();
+        let is_other = |mode: &&str| matches!(*mode, "ANSI_QUOTES" | "NO_BACKSLASH_ESCAPES");
+        if let Some(mode) = modes.split(',').find(is_other) {
+            return Err(unfit(format!("its sql_mode has {mode}")));
+        }
+        if fields.next().as_deref() != Some(b"1") {
+            return Err(unfit("its autocommit is off".to_owned()));
+        }
+        self.applied.begins_with(&modes);
+        Ok(())
     }
 
     async fn log_in(
         server: &Server,
+        trust: Option<&Trust>,
         class: Class,
         health: Arc<Health>,
         address: &str,
     ) -> Result<Connection, ConnectError> {
         let unreachable = |error| ConnectError::Unreachable { address: address.to_owned(), error };
-        let mut stream =
-            TcpStream::connect((server.host.as_str(), server.port)).await.map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
+        let socket = TcpStream::connect((server.host.as_str(), server.port)).await.map_err(unreachable)?;
+        socket.set_nodelay(true).map_err(unreachable)?;
+        let mut stream = Stream::Plain(socket);
         let mut input = Buffer::default();
         let mut login = Connect::new(Login {
             user: &server.user,
             password: &server.password,
             database: server.database.as_deref(),
             capabilities: class.capabilities,
+            security: if trust.is_some() { Security::Tls } else { Security::Plain },
         });
-        let mut out = Vec::new();
+        let no_tls = |what: String| ConnectError::NoTls { address: address.to_owned(), what };
         loop {
             let (payload, last_seq) = read_packet(&mut stream, &mut input).await.map_err(unreachable)?;
-            let broken = |what: String| ConnectError::Protocol { address: address.to_owned(), what };
-            match login.on_packet(&payload).map_err(|error| broken(error.to_string()))? {
+            let mut seq = last_seq.wrapping_add(1);
+            let step = login.on_packet(&payload).map_err(|error| match error {
+                wire::connect::ConnectError::NoTls => no_tls(error.to_string()),
+                error => ConnectError::Protocol { address: address.to_owned(), what: error.to_string() },
+            })?;
+            match step {
                 ConnectStep::Send(reply) => {
-                    let mut seq = last_seq.wrapping_add(1);
-                    out.clear();
-                    frame::write(&reply, &mut seq, &mut out);
-                    stream.write_all(&out).await.map_err(unreachable)?;
+                    send_packet(&mut stream, &reply, &mut seq).await.map_err(unreachable)?;
+                }
+                ConnectStep::Secure(request) => {
+                    send_packet(&mut stream, &request, &mut seq).await.map_err(unreachable)?;
+                    // What came before the handshake was said by whoever can write into the connection.
+                    let (Stream::Plain(socket), Some(trust), []) = (stream, trust, input.filled()) else {
+                        return Err(no_tls("it sent more than a greeting".to_owned()));
+                    };
+                    stream = trust.secure(socket).await.map_err(|error| no_tls(error.to_string()))?;
+                    send_packet(&mut stream, &login.secured(), &mut seq).await.map_err(unreachable)?;
                 }
                 ConnectStep::Wait => {}
                 ConnectStep::Failed(error) => {
@@ -149,10 +184,7 @@ impl Connection {
                         id: session.connection_id,
                         version: session.server_version,
                         capabilities: session.capabilities,
-                        applied: Applied {
-                            vars: Some(Rc::new(Vars::default())),
-                            database: server.database.clone(),
-                        },
+                        applied: Applied::fresh(server.database.clone()),
                         health,
                         usable: Usable::Yes,
                     });
@@ -190,74 +222,7 @@ impl Connection {
 
     /// Whether the server has not closed it; anything it sent unasked counts as closed (a shutdown notice).
     pub fn is_alive(&mut self) -> bool {
-        matches!(self.input.try_fill(&self.stream), Ok(None))
-    }
-
-    /// Brings session variables and database to what the next statement needs.
-    ///
-    /// # Errors
-    /// See [`CommandError`]; the connection is spoiled when its state is not known afterwards.
-    pub async fn prepare_for(&mut self, vars: &Rc<Vars>, database: Option<&str>) -> Result<(), CommandError> {
-        if !self.applied.vars.as_ref().is_some_and(|applied| Rc::ptr_eq(applied, vars)) {
-            self.apply_vars(vars).await?;
-        }
-        if let Some(wanted) = database
-            && self.applied.database.as_deref() != Some(wanted)
-        {
-            self.simple(Command::InitDb, wanted.as_bytes()).await?;
-            self.applied.database = Some(wanted.to_owned());
-        }
-        Ok(())
-    }
-
-    async fn apply_vars(&mut self, vars: &Rc<Vars>) -> Result<(), CommandError> {
-        let known = self.applied.vars.take();
-        let difference = match &known {
-            Some(applied) => applied.difference(vars),
-            None => match Vars::default().difference(vars) {
-                Difference::Set(statement) => Difference::Reset(statement),
-                other => other,
-            },
-        };
-        let statement = match difference {
-            Difference::None if known.is_some() => String::new(),
-            Difference::None => {
-                self.reset().await?;
-                String::new()
-            }
-            Difference::Set(statement) => statement,
-            Difference::Reset(statement) => {
-                self.reset().await?;
-                statement
-            }
-        };
-        if !statement.is_empty() {
-            self.simple(Command::Query, statement.as_bytes()).await?;
-        }
-        self.applied.vars = Some(Rc::clone(vars));
-        Ok(())
-    }
-
-    /// The session's variables are exactly these now, because a statement of the client has set them.
-    pub fn vars_are(&mut self, vars: Option<Rc<Vars>>) {
-        self.applied.vars = vars;
-    }
-
-    /// The variables in effect, when they are known.
-    #[must_use]
-    pub fn vars(&self) -> Option<&Rc<Vars>> {
-        self.applied.vars.as_ref()
-    }
-
-    /// The client's own statement may have changed the database.
-    pub fn forget_database(&mut self) {
-        self.applied.database = None;
-    }
-
-    async fn reset(&mut self) -> Result<(), CommandError> {
-        self.simple(Command::ResetConnection, b"").await?;
-        self.statements.clear();
-        Ok(())
+        matches!(self.input.try_fill(&mut self.stream), Ok(None))
     }
 
     /// Sends a command with an OK or ERR answer.
@@ -273,8 +238,8 @@ impl Connection {
     ///
     /// # Errors
     /// See [`CommandError`].
-    pub async fn run(&mut self, sql: &str) -> Result<OkPacket, CommandError> {
-        self.simple(Command::Query, sql.as_bytes()).await
+    pub async fn run(&mut self, sql: impl AsRef<[u8]>) -> Result<OkPacket, CommandError> {
+        self.simple(Command::Query, sql.as_ref()).await
     }
 
     /// Reads one OK or ERR packet.
@@ -399,7 +364,13 @@ impl Drop for Connection {
     }
 }
 
-async fn read_packet(stream: &mut TcpStream, input: &mut Buffer) -> io::Result<(Vec<u8>, u8)> {
+async fn send_packet(stream: &mut Stream, payload: &[u8], seq: &mut u8) -> io::Result<()> {
+    let mut out = Vec::new();
+    frame::write(payload, seq, &mut out);
+    stream.write_all(&out).await
+}
+
+async fn read_packet(stream: &mut Stream, input: &mut Buffer) -> io::Result<(Vec<u8>, u8)> {
     loop {
         let taken = frame::take(input.filled(), OWN_ANSWER_MAX)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;

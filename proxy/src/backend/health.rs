@@ -1,7 +1,7 @@
 //! Whether a backend answers, as the whole process sees it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 /// After a failed connect, how long others fail at once instead of trying too.
@@ -12,6 +12,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 pub struct Health {
     /// Connections open now.
     pub open: AtomicU64,
+    /// Connections that a statement, a transaction or a session holds now.
+    in_use: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -75,7 +77,30 @@ impl Health {
         self.open.load(Ordering::Relaxed)
     }
 
+    #[must_use]
+    pub fn connections_in_use(&self) -> u64 {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Counts a connection as in use, until dropped.
+#[derive(Debug)]
+pub struct InUse(Arc<Health>);
+
+impl InUse {
+    #[must_use]
+    pub fn new(health: &Arc<Health>) -> InUse {
+        health.in_use.fetch_add(1, Ordering::Relaxed);
+        InUse(Arc::clone(health))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,10 @@
 pub mod connection;
 pub mod health;
 pub mod pool;
+pub mod replicas;
+pub mod settings;
 pub mod statements;
+pub mod trust;
 pub mod vars;
 
 pub use connection::{CommandError, Connection};

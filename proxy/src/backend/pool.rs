@@ -1,4 +1,4 @@
-//! Idle connections of one worker to one backend.
+//! Idle connections of one worker to one server of a backend.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +10,9 @@ use shardway_routing::topology::Server;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{ConnectError, Connection};
-use super::health::Health;
+use super::health::{Health, InUse};
+use super::replicas::Replica;
+use super::trust::Kept;
 
 /// How long a statement waits for a free connection.
 const WAIT: Duration = Duration::from_secs(10);
@@ -34,14 +36,43 @@ pub enum Purpose {
     Engine,
 }
 
-/// The connections of one worker to one backend.
+/// Which of a backend's servers it is.
+#[derive(Debug, Clone)]
+pub enum Role {
+    Primary,
+    Replica(Arc<Replica>),
+}
+
+impl Role {
+    fn is(&self, other: &Role) -> bool {
+        match (self, other) {
+            (Role::Primary, Role::Primary) => true,
+            (Role::Replica(one), Role::Replica(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+/// A server of a backend, as a pool needs it.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// The backend's name.
+    pub backend: String,
+    pub role: Role,
+    pub server: Server,
+}
+
+/// The connections of one worker to one server of a backend.
 #[derive(Debug)]
 pub struct Pool {
+    /// The backend's name.
     pub name: String,
+    pub role: Role,
     pub server: Server,
     pub health: Arc<Health>,
     /// Connections at most.
     pub max: usize,
+    trust: Kept,
     permits: Arc<Semaphore>,
     idle: RefCell<Vec<Idle>>,
 }
@@ -61,14 +92,39 @@ pub struct Checkout {
     pool: Rc<Pool>,
     class: Class,
     permit: OwnedSemaphorePermit,
+    _in_use: InUse,
 }
 
 impl Pool {
     /// A pool of at most `max` connections.
     #[must_use]
-    pub fn new(name: String, server: Server, health: Arc<Health>, max: usize) -> Pool {
+    pub fn new(of: Served, health: Arc<Health>, max: usize) -> Pool {
+        let Served { backend: name, role, server } = of;
         let permits = Arc::new(Semaphore::new(max));
-        Pool { name, server, health, max, permits, idle: RefCell::new(Vec::new()) }
+        Pool {
+            name,
+            role,
+            server,
+            health,
+            max,
+            trust: Kept::default(),
+            permits,
+            idle: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Is it the pool of that server?
+    #[must_use]
+    pub fn is_of(&self, of: &Served, max: usize) -> bool {
+        self.name == of.backend && self.role.is(&of.role) && self.server == of.server && self.max == max
+    }
+
+    /// How messages name the server.
+    fn title(&self) -> String {
+        match self.role {
+            Role::Primary => format!("backend {}", self.name),
+            Role::Replica(_) => format!("a replica of backend {}", self.name),
+        }
     }
 
     /// An idle connection of the class, or a new one.
@@ -85,7 +141,7 @@ impl Pool {
             return Ok(found);
         }
         let connection = self.connect(class).await?;
-        Ok(Checkout { connection, pool: Rc::clone(self), class, permit })
+        Ok(self.lend(connection, class, permit))
     }
 
     /// Closes what has been idle for long.
@@ -99,10 +155,14 @@ impl Pool {
             let Idle { mut connection, class, permit, .. } = idle.remove(place);
             // A server that restarted or timed us out has closed it; that is seen without a system call.
             if connection.is_alive() {
-                return Some(Checkout { connection, pool: Rc::clone(self), class, permit });
+                return Some(self.lend(connection, class, permit));
             }
         }
         None
+    }
+
+    fn lend(self: &Rc<Pool>, connection: Connection, class: Class, permit: OwnedSemaphorePermit) -> Checkout {
+        Checkout { connection, pool: Rc::clone(self), class, permit, _in_use: InUse::new(&self.health) }
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -116,23 +176,32 @@ impl Pool {
         let waiting = Arc::clone(&self.permits).acquire_owned();
         match tokio::time::timeout(WAIT, waiting).await {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
-            Err(_) => Err(refusal::POOL_EXHAUSTED.because(format!("backend {}", self.name))),
+            Err(_) => Err(refusal::POOL_EXHAUSTED.because(self.title())),
         }
     }
 
+    async fn open(&self, class: Class) -> Result<Connection, ConnectError> {
+        let trust = self.trust.trust(&self.server);
+        let trust = trust.map_err(|what| ConnectError::NoTls { address: self.server.address(), what })?;
+        Connection::open(&self.server, trust.as_ref(), class, Arc::clone(&self.health)).await
+    }
+
     async fn connect(&self, class: Class) -> Result<Connection, Refusal> {
-        let unavailable = || refusal::BACKEND_DOWN.because(format!("backend {}", self.name));
+        let unavailable = || refusal::BACKEND_DOWN.because(self.title());
         if self.health.refuses().is_some() {
             return Err(unavailable());
         }
-        match Connection::open(&self.server, class, Arc::clone(&self.health)).await {
+        match self.open(class).await {
             Ok(connection) => {
                 self.health.answered(Some(connection.server_version()));
                 Ok(connection)
             }
             Err(error) => {
                 let told = error.to_string();
-                tracing::warn!(backend = self.name, error = told, "cannot connect to a backend");
+                tracing::warn!(backend = self.title(), error = told, "cannot connect to a backend");
+                if let ConnectError::Unfit { what, .. } = error {
+                    return Err(refusal::BACKEND_UNFIT.because(format!("{}: {what}", self.title())));
+                }
                 if !matches!(error, ConnectError::Refused { .. }) {
                     self.health.failed(&told);
                 }

@@ -41,11 +41,6 @@ impl Vars {
         }
     }
 
-    /// Forgets `name`: it is what a fresh connection has.
-    pub fn unset(&mut self, name: &str) {
-        self.assignments.retain(|(known, _)| known != name);
-    }
-
     /// The literal that `name` was set to.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -60,21 +55,42 @@ impl Vars {
             return Difference::None;
         }
         if self.assignments.iter().any(|(name, _)| wanted.get(name).is_none()) {
-            return Difference::Reset(statement(wanted.assignments.iter()));
+            return Difference::Reset(wanted.statement(wanted.assignments.iter()));
         }
         let changed = wanted.assignments.iter().filter(|(name, value)| self.get(name) != Some(value));
-        Difference::Set(statement(changed))
+        Difference::Set(wanted.statement(changed))
+    }
+
+    /// Sets these of the variables. Character sets are set together where `SET NAMES` can: it alone makes results
+    /// carry the collation.
+    fn statement<'a>(&self, assignments: impl Iterator<Item = &'a (String, String)>) -> String {
+        let assignments: Vec<_> = assignments.collect();
+        let names =
+            self.names().filter(|_| assignments.iter().any(|(name, _)| CHARSETS.contains(&name.as_str())));
+        let mut text = String::new();
+        if let Some((charset, collation)) = names {
+            write!(text, "SET NAMES {charset} COLLATE {collation}").expect("a String takes every write");
+        }
+        let apart =
+            assignments.into_iter().filter(|(name, _)| names.is_none() || !CHARSETS.contains(&name.as_str()));
+        for (name, value) in apart {
+            let lead = if text.is_empty() { "SET " } else { ", " };
+            write!(text, "{lead}SESSION {name} = {value}").expect("a String takes every write");
+        }
+        text
+    }
+
+    /// The character set and the collation, when all three variables agree on them.
+    fn names(&self) -> Option<(&str, &str)> {
+        let [client, results, collation] = CHARSETS.map(|name| self.get(name));
+        let (client, collation) = (client?, collation?);
+        let of_it = collation.strip_prefix(client.trim_end_matches('\''))?.starts_with(['_', '\'']);
+        (results == Some(client) && of_it).then_some((client, collation))
     }
 }
 
-fn statement<'a>(assignments: impl Iterator<Item = &'a (String, String)>) -> String {
-    let mut text = String::new();
-    for (name, value) in assignments {
-        let lead = if text.is_empty() { "SET " } else { ", " };
-        write!(text, "{lead}SESSION {name} = {value}").expect("a String takes every write");
-    }
-    text
-}
+/// In order of name.
+const CHARSETS: [&str; 3] = ["character_set_client", "character_set_results", "collation_connection"];
 
 /// `text` as a SQL string literal that every `sql_mode` reads the same way.
 #[must_use]
@@ -115,6 +131,22 @@ mod tests {
             Difference::Reset("SET SESSION a = 1".into())
         );
         assert_eq!(before.difference(&Vars::default()), Difference::Reset(String::new()));
+    }
+
+    #[test]
+    fn character_sets_that_agree_are_set_by_name() {
+        let names = Vars::of(&[
+            ("character_set_client", "'utf8mb4'"),
+            ("character_set_results", "'utf8mb4'"),
+            ("collation_connection", "'utf8mb4_bin'"),
+            ("time_zone", "'+00:00'"),
+        ]);
+        let expected = "SET NAMES 'utf8mb4' COLLATE 'utf8mb4_bin', SESSION time_zone = '+00:00'";
+        assert_eq!(Vars::default().difference(&names), Difference::Set(expected.into()));
+        let mut other = names.clone();
+        other.set("character_set_results", "NULL".into());
+        let expected = "SET SESSION character_set_results = NULL";
+        assert_eq!(names.difference(&other), Difference::Set(expected.into()));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! Commands that need no running proxy.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use shardway_migration::settings::Settings;
+use shardway_routing::document::Document;
 use shardway_routing::lex::{self, Flavour, Lexed, Quoting, ServerVersion};
+use shardway_routing::merge::RowProtocol;
 use shardway_routing::plan::explain::explain as explained;
 use shardway_routing::plan::{self, Context};
-use shardway_routing::rules;
 use shardway_routing::topology::Topology;
 
 use crate::config;
+use crate::control::rule_file;
 
 /// Prints every problem of both files.
 pub(super) fn check(file: &Path) -> ExitCode {
@@ -17,19 +20,31 @@ pub(super) fn check(file: &Path) -> ExitCode {
         Ok(config) => config,
         Err(invalid) => {
             eprintln!("{invalid}");
+            if let Some(Err(problems)) = rules_named_in(file).map(|named| rules(&named)) {
+                eprintln!("{problems}");
+            }
             return ExitCode::FAILURE;
         }
     };
-    match topology(&config.rules) {
-        Ok(topology) => {
+    match rules(&config.rules) {
+        Ok((topology, settings)) => {
             println!(
-                "{} and {} are valid: {} backends, {} tables, {} moves",
+                "{} and {} are valid: {} backends, {} tables, {} moves, {} alerts",
                 file.display(),
                 config.rules.display(),
                 topology.backends.len(),
                 topology.tables.len(),
-                topology.moves.len()
+                topology.moves.len(),
+                settings.alerts.len()
             );
+            for backend in topology.backends.iter().filter(|backend| !backend.replicas.is_empty()) {
+                if !backend.deals_reads() {
+                    let name = &backend.name;
+                    println!(
+                        "note: backends.{name}.replicas have no weight: reads go there by the hint `replica` alone"
+                    );
+                }
+            }
             ExitCode::SUCCESS
         }
         Err(problems) => {
@@ -39,21 +54,25 @@ pub(super) fn check(file: &Path) -> ExitCode {
     }
 }
 
-fn topology(file: &Path) -> Result<Topology, String> {
+/// The rule file that a configuration with problems names.
+fn rules_named_in(file: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let document = Document::new(&text);
+    let named = document.root().string("rules")?.value;
+    Some(file.parent().unwrap_or(Path::new("")).join(named))
+}
+
+fn rules(file: &Path) -> Result<(Topology, Settings), String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
-    rules::load(&text, &|name| std::env::var(name).ok(), 1).map_err(|problems| {
-        let lines: Vec<String> =
-            problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
-        lines.join("\n")
-    })
+    rule_file::load(file, &text, 1)
 }
 
 /// Prints a statement's plan. Without servers the columns are not known, so inserts without a column list and sorted
 /// merges are refused here that a running proxy can serve.
 pub(super) fn explain(file: &Path, database: Option<&str>, sql: &str) -> anyhow::Result<ExitCode> {
     let config = config::load(file)?;
-    let topology = topology(&config.rules).map_err(anyhow::Error::msg)?;
+    let (topology, _) = rules(&config.rules).map_err(anyhow::Error::msg)?;
     let only = match topology.databases.as_slice() {
         [only] => Some(only.name.clone()),
         _ => None,
@@ -65,6 +84,7 @@ pub(super) fn explain(file: &Path, database: Option<&str>, sql: &str) -> anyhow:
         database: database.or(only.as_deref()),
         quoting: Quoting::default(),
         server: ServerVersion { flavour: Flavour::MySql, number: 80_000 },
+        protocol: RowProtocol::Text,
     };
     let plan = plan::plan(sql.as_bytes(), &lexed, context);
     print!("{}", explained(&plan, &topology));

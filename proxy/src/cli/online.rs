@@ -1,5 +1,6 @@
 //! Commands about a running proxy.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use serde_json::Value;
 
 use super::Remote;
 use super::api::Api;
-use super::traffic::{self, Wish};
-use crate::config;
+use crate::control::rule_file::replace;
+use crate::control::traffic::{self, Wish};
+use crate::utc::rfc3339;
 
 /// How an answer is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +21,10 @@ pub(super) enum Form {
 }
 
 pub(super) fn plan(remote: &Remote) -> anyhow::Result<ExitCode> {
-    let config = config::load(&remote.config.config)?;
+    let config = remote.config()?;
     let text = std::fs::read_to_string(&config.rules)
         .with_context(|| format!("reading {}", config.rules.display()))?;
-    let changes = Api::new(remote).post("/api/plan", &text)?;
+    let changes = Api::new(remote)?.post("/api/plan", &text)?;
     let changes = changes.as_array().cloned().unwrap_or_default();
     if changes.is_empty() {
         println!("nothing changes");
@@ -44,7 +46,7 @@ pub(super) fn plan(remote: &Remote) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn status(remote: &Remote, form: Form) -> anyhow::Result<ExitCode> {
-    let status = Api::new(remote).get("/api/status")?;
+    let status = Api::new(remote)?.get("/api/status")?;
     if form == Form::Json {
         println!("{}", serde_json::to_string_pretty(&status)?);
         return Ok(ExitCode::SUCCESS);
@@ -65,6 +67,11 @@ pub(super) fn status(remote: &Remote, form: Form) -> anyhow::Result<ExitCode> {
     if let Some(error) = rules["last_error"].as_str() {
         println!("         the desired rules are not in force: {error}");
     }
+    let unconfirmed: Vec<&str> =
+        rules["unconfirmed_columns"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !unconfirmed.is_empty() {
+        println!("         columns not confirmed by their own backend: {}", unconfirmed.join(", "));
+    }
     for backend in status["backends"].as_array().into_iter().flatten() {
         println!(
             "backend  {:12} {:21} {:4} {} connections {}",
@@ -74,6 +81,19 @@ pub(super) fn status(remote: &Remote, form: Form) -> anyhow::Result<ExitCode> {
             backend["open_connections"],
             text_of(&backend["error"])
         );
+        for replica in backend["replicas"].as_array().into_iter().flatten() {
+            println!(
+                "replica  {:12} {:21} {:4} {} connections {} statements {}% of the reads, lag {} ms  {}",
+                text_of(&backend["name"]),
+                text_of(&replica["address"]),
+                text_of(&replica["state"]),
+                replica["open_connections"],
+                replica["statements"],
+                replica["share"],
+                replica["lag_ms"].as_u64().map_or_else(|| "unknown".to_owned(), |lag| lag.to_string()),
+                text_of(&replica["unusable"])
+            );
+        }
     }
     for of in status["moves"].as_array().into_iter().flatten() {
         println!(
@@ -89,18 +109,20 @@ pub(super) fn status(remote: &Remote, form: Form) -> anyhow::Result<ExitCode> {
 
 /// Edits the rule file and waits until it is in force; a refused edit is taken back.
 pub(super) fn traffic(remote: &Remote, name: &str, wish: &Wish) -> anyhow::Result<ExitCode> {
-    let config = config::load(&remote.config.config)?;
-    let file = &config.rules;
+    let config = remote.config()?;
+    let version = put(&Api::new(remote)?, &config.rules, name, wish)?;
+    println!("in force: version {version}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The version in force with a wish fulfilled.
+pub(super) fn put(api: &Api, file: &Path, name: &str, wish: &Wish) -> anyhow::Result<u64> {
     let before = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let after = traffic::edited(&before, name, wish).map_err(anyhow::Error::msg)?;
-    let api = Api::new(remote);
     api.get("/api/status")?;
     replace(file, &after)?;
     match api.post("/api/reload", "") {
-        Ok(answer) => {
-            println!("in force: version {}", answer["in_force_version"]);
-            Ok(ExitCode::SUCCESS)
-        }
+        Ok(answer) => Ok(answer["in_force_version"].as_u64().unwrap_or_default()),
         Err(error) => {
             replace(file, &before)?;
             // The watcher may be on its way with the text that was refused; the last word is the old text.
@@ -111,33 +133,22 @@ pub(super) fn traffic(remote: &Remote, name: &str, wish: &Wish) -> anyhow::Resul
     }
 }
 
-fn replace(file: &std::path::Path, text: &str) -> anyhow::Result<()> {
-    let beside = file.with_extension("toml.new");
-    std::fs::write(&beside, text)
-        .and_then(|()| std::fs::rename(&beside, file))
-        .with_context(|| format!("writing {}", file.display()))
-}
-
 pub(super) fn history(remote: &Remote) -> anyhow::Result<ExitCode> {
-    for version in Api::new(remote).get("/api/rules")?.as_array().into_iter().flatten() {
-        println!(
-            "{:6} since {} by {}",
-            version["version"],
-            version["in_force_since"],
-            text_of(&version["reason"])
-        );
+    for version in Api::new(remote)?.get("/api/rules")?.as_array().into_iter().flatten() {
+        let since = version["in_force_since"].as_u64().map_or_else(String::new, rfc3339);
+        println!("{:6} since {since} by {}", version["version"], text_of(&version["reason"]));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn show(remote: &Remote, version: u64) -> anyhow::Result<ExitCode> {
-    let found = Api::new(remote).get(&format!("/api/rules/{version}"))?;
+    let found = Api::new(remote)?.get(&format!("/api/rules/{version}"))?;
     print!("{}", text_of(&found["text"]));
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn revert(remote: &Remote, version: u64) -> anyhow::Result<ExitCode> {
-    let answer = Api::new(remote).post(&format!("/api/rules/{version}/revert"), "")?;
+    let answer = Api::new(remote)?.post(&format!("/api/rules/{version}/revert"), "")?;
     println!("in force: version {} with the text of version {version}", answer["in_force_version"]);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,6 @@
+use super::read::{CONSOLE, MYSQL};
 use super::*;
+use crate::tls::Demand;
 
 fn read(text: &str) -> Result<Config, Invalid> {
     let secrets = Secrets {
@@ -117,7 +119,6 @@ fn every_problem_is_told_at_once_and_in_order() {
 #[test]
 fn each_rule_has_its_message() {
     let cases: &[(&str, &str)] = &[
-        ("[tls]\ncert = \"a\"", "5 tls: TLS is not supported by this version; remove the section"),
         (
             "[listen]\nmysql = \"localhost\"",
             "6 listen.mysql: `localhost` is not an address with a port, like 127.0.0.1:3307",
@@ -149,6 +150,10 @@ fn each_rule_has_its_message() {
             "[[users]]\nname = \"b\"\npassword = \"\"\ndatabases = []",
             "8 users[1].databases: an empty list allows nothing; leave the key out to allow all",
         ),
+        (
+            "[[users]]\nname = \"b\"\npassword = \"\"\ndatabases = [\"shop\", \"MySQL\"]",
+            "8 users[1].databases: `MySQL` is the server's own and for no account",
+        ),
         ("[log]\nlevel = \"=\"", "6 log.level: not a log level: invalid filter directive"),
         ("[state]\ndirectory = \"x\"", "6 state.directory: unknown key; known here: dir"),
         (
@@ -159,6 +164,65 @@ fn each_rule_has_its_message() {
     for (more, expected) in cases {
         check_problems(&format!("{LEAST}{more}\n"), &[expected]);
     }
+}
+
+/// A certificate with its key, both PEM.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["proxy".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_told_at_its_key() {
+    let ((certificate, key), (_, other)) = (certificate(), certificate());
+    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let file = |path: &Path| match path.strip_prefix("/etc/shardway/tls").ok().and_then(Path::to_str) {
+        Some("cert.pem") => Ok(certificate.clone()),
+        Some("key.pem") => Ok(key.clone()),
+        Some("other.pem") => Ok(other.clone()),
+        Some("encrypted.pem") => Ok(encrypted.clone()),
+        Some("cut.pem") => Ok(certificate[..certificate.len() / 2].to_owned()),
+        Some("cert.der") => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    };
+    let read = |section: &str| {
+        let text = format!("{LEAST}[tls]\n{section}\n");
+        check(&text, Path::new("/etc/shardway/shardway.toml"), Secrets { variable: &|_| None, file: &file })
+    };
+    let tls = read("cert = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\nrequire = true").unwrap().tls.unwrap();
+    assert_eq!(tls.demand, Demand::Required);
+    let tls = read("cert = \"tls/cert.pem\"\nkey = \"tls/key.pem\"").unwrap().tls.unwrap();
+    assert_eq!(tls.demand, Demand::Optional);
+    assert!(!format!("{tls:?}").contains("PRIVATE"), "{tls:?}");
+
+    let both = "both are needed: `cert`, the certificate with its chain, and `key`, each a PEM file";
+    let cases: [(&str, &str, &str); 10] = [
+        ("cert.pem", "other.pem", "7 tls.key: tls/other.pem is not the key of this certificate"),
+        ("cert.pem", "encrypted.pem", "7 tls.key: tls/encrypted.pem is encrypted"),
+        ("cert.pem", "cert.pem", "7 tls.key: tls/cert.pem has no private key"),
+        ("key.pem", "key.pem", "6 tls.cert: tls/key.pem has no certificate"),
+        ("cut.pem", "key.pem", "6 tls.cert: tls/cut.pem"),
+        ("cert.der", "key.pem", "6 tls.cert: tls/cert.der is not PEM, which is text"),
+        ("gone.pem", "key.pem", "6 tls.cert: tls/gone.pem cannot be read: entity not found"),
+        ("cert.pem", "gone.pem", "7 tls.key: tls/gone.pem cannot be read: entity not found"),
+        ("cert.pem", "", both),
+        ("", "key.pem", both),
+    ];
+    for (certificate, key, expected) in cases {
+        let line = |name: &str, file: &str| {
+            if file.is_empty() { String::new() } else { format!("{name} = \"tls/{file}\"") }
+        };
+        let problems =
+            read(&format!("{}\n{}", line("cert", certificate), line("key", key))).unwrap_err().problems;
+        let told: Vec<String> = problems
+            .iter()
+            .map(|problem| format!("{} {}: {}", problem.line, problem.key, problem.message))
+            .collect();
+        assert!(told.len() == 1 && told[0].contains(expected), "{certificate} {key}: {told:?}");
+    }
+    let problems =
+        read("cert = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\nrequire = \"yes\"").unwrap_err().problems;
+    assert_eq!(problems[0].message, "must be true or false, not a text");
 }
 
 #[test]

@@ -3,9 +3,12 @@
 //! Besides its own commands it answers what command-line clients and drivers send on connecting; everything else is
 //! refused by naming what there is.
 
+use shardway_migration::report::MoveReport;
+
 use crate::control::history::Version;
-use crate::control::status::Status;
+use crate::control::status::{BackendStatus, ReplicaStatus, Status};
 use crate::session_info::Described;
+use crate::utc::rfc3339;
 
 /// What an operator wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +40,7 @@ const COMMANDS: [(&str, Request, &str); 10] = [
     ("SHOW STATUS", Request::Status, "the process and its rules"),
     ("SHOW RULES", Request::Rules, "rules desired and in force, and why they differ"),
     ("SHOW RULES HISTORY", Request::RulesHistory, "versions that have been in force"),
-    ("SHOW MOVES", Request::Moves, "moves and their traffic"),
+    ("SHOW MOVES", Request::Moves, "moves: how far they are, what they wait for, their traffic"),
     ("SHOW BACKENDS", Request::Backends, "servers and whether they answer"),
     ("SHOW SESSIONS", Request::Sessions, "connected clients"),
     ("SHOW STATEMENTS", Request::Statements, "statements that run or wait now"),
@@ -128,21 +131,25 @@ pub(super) fn answer(
         ),
         Request::RulesHistory => table(
             ["version", "in_force_since", "reason"],
-            history.iter().map(|one| vec![text(one.version), text(one.in_force_since), text(&one.reason)]),
+            history
+                .iter()
+                .map(|one| vec![text(one.version), text(rfc3339(one.in_force_since)), text(&one.reason)]),
         ),
-        Request::Moves => table(
-            ["name", "tables", "reads", "writes", "double_write"],
-            status.moves.iter().map(|of| {
-                let tables = of.tables.join(", ");
-                vec![text(&of.name), text(tables), text(of.reads), text(&of.writes), text(&of.double_write)]
-            }),
-        ),
+        Request::Moves => of_moves(&status.moves),
         Request::Backends => table(
-            ["name", "address", "state", "version", "open_connections", "error"],
-            status.backends.iter().map(|of| {
-                let (name, address, state) = (text(&of.name), text(&of.address), text(&of.state));
-                vec![name, address, state, of.version.clone(), text(of.open_connections), of.error.clone()]
-            }),
+            [
+                "name",
+                "address",
+                "state",
+                "version",
+                "open_connections",
+                "error",
+                "role",
+                "share",
+                "lag_ms",
+                "statements",
+            ],
+            status.backends.iter().flat_map(of_backend),
         ),
         Request::Sessions => table(
             ["id", "user", "peer", "database", "command", "seconds"],
@@ -169,6 +176,66 @@ pub(super) fn answer(
 /// After a `RELOAD`.
 pub(super) fn reloaded(version: u64) -> Answer {
     table(["in_force_version"], [vec![text(version)]])
+}
+
+/// The primary, and its replicas.
+fn of_backend(of: &BackendStatus) -> Vec<Vec<Option<String>>> {
+    let (address, state, open) = (text(&of.address), text(&of.state), text(of.open_connections));
+    let (version, error, role) = (of.version.clone(), of.error.clone(), text("primary"));
+    let primary = vec![text(&of.name), address, state, version, open, error, role, None, None, None];
+    let replica = |replica: &ReplicaStatus| {
+        vec![
+            text(&of.name),
+            text(&replica.address),
+            text(&replica.state),
+            replica.version.clone(),
+            text(replica.open_connections),
+            replica.unusable.clone(),
+            text("replica"),
+            text(replica.share),
+            replica.lag_ms.map(|lag| lag.to_string()),
+            text(replica.statements),
+        ]
+    };
+    std::iter::once(primary).chain(of.replicas.iter().map(replica)).collect()
+}
+
+fn of_moves(moves: &[MoveReport]) -> Answer {
+    let columns = [
+        "name",
+        "phase",
+        "percent",
+        "rows_per_s",
+        "lag_s",
+        "dirty_keys",
+        "mismatches",
+        "reads",
+        "writes",
+        "double_write",
+        "degraded",
+        "waits_for",
+        "last_error",
+        "tables",
+    ];
+    let row = |of: &MoveReport| {
+        vec![
+            text(&of.name),
+            text(&of.phase),
+            text(format!("{:.1}", of.progress.percent)),
+            text(format!("{:.0}", of.progress.rows_per_s)),
+            of.lag_s.map(|lag| format!("{lag:.1}")),
+            text(of.dirty_keys),
+            text(of.mismatches),
+            text(of.reads),
+            text(&of.writes),
+            text(&of.double_write),
+            of.degraded.clone(),
+            of.waits_for.clone(),
+            of.last_error.clone(),
+            text(of.tables.join(", ")),
+        ]
+    };
+    table(columns, moves.iter().map(row))
 }
 
 fn of_status(status: &Status) -> Answer {

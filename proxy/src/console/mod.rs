@@ -8,6 +8,7 @@
 //! A client that breaks the protocol loses its own connection and nothing else.
 
 mod answer;
+mod denial;
 mod frames;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::session::login;
 use crate::wire::greeting::{NATIVE, is_proof};
 use crate::wire::reply;
 use answer::{Answer, Request};
+use denial::{Answers, Denial};
 use frames::{Frames, Patience};
 
 /// Operators are few; more connections than this are a mistake somewhere.
@@ -75,7 +77,8 @@ async fn turn_away(mut stream: TcpStream) {
 
 async fn serve(control: Arc<Control>, stream: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    let limits = &control.shared.config.limits;
+    let configured = control.shared.configured();
+    let limits = &configured.limits;
     let logged_in = Arc::new(AtomicBool::new(false));
     let patience = Patience {
         logging_in: limits.handshake_timeout,
@@ -89,9 +92,11 @@ async fn serve(control: Arc<Control>, stream: TcpStream, peer: SocketAddr, _plac
         version: control.shared.greeting_version(),
         control,
         logged_in,
+        host: peer.ip().to_string(),
+        denial: Denial::default(),
     };
-    let served =
-        AsyncMysqlIntermediary::run_on(operator, Frames::new(read, patience), BufWriter::new(write)).await;
+    let write = Answers::new(BufWriter::new(write), operator.denial.clone());
+    let served = AsyncMysqlIntermediary::run_on(operator, Frames::new(read, patience), write).await;
     if let Err(error) = served {
         tracing::info!(%peer, %error, "a console connection ended");
     }
@@ -104,6 +109,9 @@ struct Operator {
     salt: [u8; 20],
     version: String,
     logged_in: Arc<AtomicBool>,
+    /// Where the client is.
+    host: String,
+    denial: Denial,
 }
 
 impl Operator {
@@ -147,11 +155,14 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Operator {
     async fn authenticate(&self, plugin: &str, name: &[u8], salt: &[u8], proof: &[u8]) -> bool {
         let Ok(salt) = <&[u8; 20]>::try_from(salt) else { return false };
         let name = String::from_utf8_lossy(name);
-        let user = self.control.shared.config.user(&name).filter(|user| user.role == Role::Admin);
+        let configured = self.control.shared.configured();
+        let user = configured.user(&name).filter(|user| user.role == Role::Admin);
         let password = user.map(|user| user.password.reveal().as_bytes());
         let accepted = plugin == NATIVE && is_proof(plugin, salt, password, proof);
         if accepted {
             self.logged_in.store(true, Ordering::Release);
+        } else {
+            self.denial.say(&name, &self.host, proof);
         }
         tracing::info!(user = %name, accepted, "console login");
         accepted

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
+
 const KEPT: usize = 50;
 
 /// One version that has been in force.
@@ -60,20 +62,25 @@ impl History {
         &self.versions
     }
 
-    /// Notes a version, and forgets the oldest when there are more than 50.
+    /// Notes a version, and forgets the oldest when there are more than 50. A switch is final when this succeeds, so what
+    /// fails leaves nothing for a later process to find.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn add(&mut self, version: Version) -> io::Result<()> {
         let bytes = serde_json::to_vec_pretty(&version)?;
         let path = self.path(version.version);
-        let beside = path.with_extension("tmp");
-        std::fs::write(&beside, bytes)?;
-        std::fs::rename(&beside, &path)?;
+        if let Err(error) = durable::write(&path, &bytes) {
+            // It may have got its name before its folder could be synced.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
         self.versions.push(version);
         while self.versions.len() > KEPT {
             let oldest = self.versions.remove(0);
-            std::fs::remove_file(self.path(oldest.version))?;
+            if let Err(error) = std::fs::remove_file(self.path(oldest.version)) {
+                tracing::warn!(version = oldest.version, %error, "an old version of the rules stays on disk");
+            }
         }
         Ok(())
     }
@@ -96,6 +103,10 @@ mod tests {
         let state = std::env::temp_dir().join(format!("shardway-history-{}", std::process::id()));
         let mut history = History::open(&state).unwrap();
         for number in 1..=53 {
+            if number == 52 {
+                // That an old one is gone already says nothing about the new one.
+                std::fs::remove_file(state.join("rules/00000002.json")).unwrap();
+            }
             history.add(version(number)).unwrap();
         }
         std::fs::write(state.join("rules/00000099.json"), "damaged").unwrap();

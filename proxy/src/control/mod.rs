@@ -3,13 +3,28 @@
 //! It runs beside the workers on a runtime of its own. The rule file is *desired*; what it took to bring a version into
 //! force, or why it could not, is in [`store`].
 
+pub mod alarm;
+pub mod by_hand;
+#[cfg(test)]
+mod canned;
+mod columns;
+mod deadline;
+pub mod external_check;
 pub mod history;
 pub mod moves;
+mod renewal;
+mod replicas;
+pub mod rule_file;
 pub mod status;
+mod steps;
 pub mod store;
+mod stored;
+pub mod traffic;
 mod watch;
+pub mod webhook;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,6 +34,7 @@ use crate::admin;
 use crate::console;
 use crate::control_connection;
 use crate::shared::Shared;
+use by_hand::Hands;
 use moves::Moves;
 use store::RuleStore;
 
@@ -31,7 +47,8 @@ pub struct Control {
     pub shared: Arc<Shared>,
     pub store: RuleStore,
     pub moves: Arc<Moves>,
-    is_ready: std::sync::atomic::AtomicBool,
+    pub hands: Hands,
+    is_ready: AtomicBool,
 }
 
 /// Brings the first rules into force and starts everything that watches.
@@ -39,20 +56,29 @@ pub struct Control {
 /// # Errors
 /// When the rules cannot take effect or the admin address cannot be had.
 pub async fn start(shared: Arc<Shared>) -> anyhow::Result<Arc<Control>> {
-    let moves = Arc::new(Moves::open(&shared.config.state_dir).context("reading the state of moves")?);
+    let moves = Arc::new(Moves::open(Arc::clone(&shared)).context("reading the state of moves")?);
     let store =
         RuleStore::open(Arc::clone(&shared), Arc::clone(&moves)).context("reading the history of rules")?;
-    let control =
-        Arc::new(Control { shared, store, moves, is_ready: std::sync::atomic::AtomicBool::new(false) });
+    let hands = Hands::open(&shared.config.state_dir).context("reading what was set by hand")?;
+    let control = Arc::new(Control { shared, store, moves, hands, is_ready: AtomicBool::new(false) });
     let text = std::fs::read_to_string(&control.shared.config.rules)
         .with_context(|| format!("reading {}", control.shared.config.rules.display()))?;
-    control.store.apply(&text, "start").await.map_err(anyhow::Error::msg)?;
+    control.store.begin(&text).await.map_err(anyhow::Error::msg)?;
     // Before the first client: what a crash left behind must not be read from the side that is behind.
-    moves::load_dirty(&control, &control.shared.snapshot().topology).await.map_err(anyhow::Error::msg)?;
+    moves::load_dirty(&control, &control.shared.snapshot().topology).await;
+    control.moves.resume_all().await;
+    moves::rollback::resume_all(&control);
     watch::start(&control)?;
+    tokio::spawn(Arc::clone(&control.moves).watch_streams());
+    tokio::spawn(moves::monitor::always(Arc::clone(&control)));
     tokio::spawn(moves::heal_always(Arc::clone(&control)));
+    tokio::spawn(moves::look_always(Arc::clone(&control)));
     tokio::spawn(moves::forget_always(Arc::clone(&control)));
+    tokio::spawn(moves::await_streams_always(Arc::clone(&control)));
+    tokio::spawn(moves::shadow_always(Arc::clone(&control)));
+    tokio::spawn(moves::resume_cleanups(Arc::clone(&control)));
     tokio::spawn(probe(Arc::clone(&control)));
+    tokio::spawn(replicas::watch_always(Arc::clone(&control.shared)));
     if let Some(address) = control.shared.config.listen.admin {
         admin::start(Arc::clone(&control), address)
             .await
@@ -69,19 +95,34 @@ pub async fn start(shared: Arc<Shared>) -> anyhow::Result<Arc<Control>> {
 impl Control {
     /// Clients are served from now on.
     pub fn ready(&self) {
-        self.is_ready.store(true, std::sync::atomic::Ordering::Release);
+        self.is_ready.store(true, Ordering::Release);
     }
 
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.is_ready.load(std::sync::atomic::Ordering::Acquire)
+        self.is_ready.load(Ordering::Acquire)
     }
 
-    /// Reads the rule file and brings it into force.
+    /// Reads `shardway.toml` again, then the rule file, and brings the rules into force.
+    ///
+    /// # Errors
+    /// A sentence for every problem of either; what was in force of a file with a problem stays so.
+    pub async fn reload(&self, reason: &str) -> Result<u64, String> {
+        let renewed = self.renew();
+        match (renewed, self.reload_rules(reason).await) {
+            (Ok(()), applied) => applied,
+            (Err(of_process), Ok(version)) => {
+                Err(format!("{of_process}\nThe rules, version {version}, are in force."))
+            }
+            (Err(of_process), Err(of_rules)) => Err(format!("{of_process}\n{of_rules}")),
+        }
+    }
+
+    /// Reads the rule file and brings it into force, whatever `shardway.toml` says by now.
     ///
     /// # Errors
     /// A sentence for every problem; the old rules stay in force.
-    pub async fn reload(&self, reason: &str) -> Result<u64, String> {
+    pub async fn reload_rules(&self, reason: &str) -> Result<u64, String> {
         let file = &self.shared.config.rules;
         match tokio::fs::read_to_string(file).await {
             Ok(text) => self.store.apply(&text, reason).await,
@@ -109,6 +150,7 @@ async fn probe(control: Arc<Control>) {
                 Err(error) => health.failed(&error.to_string()),
             }
         }
+        control.store.refresh_functions().await;
         if control.store.is_incomplete() {
             control.store.complete().await;
         }

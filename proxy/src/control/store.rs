@@ -3,22 +3,29 @@
 //! One change at a time: read, check, ask the backends for columns, compare with what is in force, close the gates that
 //! the change needs, publish, note in the history. Whatever fails, the old rules stay in force, and the status says why.
 
+mod asked;
+mod at_once;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mysql_async::prelude::Queryable as _;
-use shardway_migration::schema;
+use shardway_migration::settings::Settings;
+use shardway_routing::refusal;
 use shardway_routing::rules;
-use shardway_routing::schema::TableSchema;
-use shardway_routing::topology::{Node, Server, Side, TableId, Topology};
-use shardway_routing::transition::{Hold, Transition, transition};
+use shardway_routing::topology::{Move, Topology};
+use shardway_routing::transition::{Change, Hold, Transition, transition};
 
+use super::columns::{Ask, Attached, Columns};
+use super::deadline::Deadline;
 use super::history::{History, Version};
 use super::moves::Moves;
-use crate::control_connection;
+use super::rule_file;
+use super::steps::{Step, reached};
+use super::stored::{self, Stored};
 use crate::gate::GateName;
 use crate::shared::Shared;
 
@@ -32,6 +39,8 @@ pub struct RuleStore {
     moves: Arc<Moves>,
     /// Held while a version is brought into force.
     changing: tokio::sync::Mutex<()>,
+    columns: Columns,
+    stored: Stored,
     /// Whether a backend has told its version yet.
     is_announced: AtomicBool,
     state: Mutex<State>,
@@ -42,7 +51,22 @@ struct State {
     history: History,
     desired: String,
     desired_version: u64,
+    /// The last number that a text was given; none is given twice.
+    last_version: u64,
     last_error: Option<String>,
+    /// Of the version in force.
+    settings: Arc<Settings>,
+    /// Tables that are served by columns which their home has not told.
+    unconfirmed: BTreeSet<String>,
+    /// What contradicts the rules in force of what backends have told since.
+    columns_error: Option<String>,
+}
+
+/// A text that can be brought into force.
+struct Loaded {
+    topology: Topology,
+    settings: Settings,
+    unconfirmed: BTreeSet<String>,
 }
 
 /// What the status says about the rules.
@@ -52,6 +76,8 @@ pub struct RulesStatus {
     pub desired_version: u64,
     pub in_force_version: u64,
     pub last_error: Option<String>,
+    /// Tables that are served by columns which their own backend has not told, because it does not answer.
+    pub unconfirmed_columns: Vec<String>,
 }
 
 /// The rules that a change starts from.
@@ -69,12 +95,24 @@ impl RuleStore {
     pub fn open(shared: Arc<Shared>, moves: Arc<Moves>) -> io::Result<RuleStore> {
         let history = History::open(&shared.config.state_dir)?;
         let desired_version = history.last().map_or(0, |version| version.version);
-        let state = State { history, desired: String::new(), desired_version, last_error: None };
+        let state = State {
+            history,
+            desired: String::new(),
+            desired_version,
+            last_version: desired_version,
+            last_error: None,
+            settings: Arc::default(),
+            unconfirmed: BTreeSet::new(),
+            columns_error: None,
+        };
         let is_announced = AtomicBool::new(false);
+        let columns = Columns::open(&shared.config.state_dir);
         Ok(RuleStore {
             shared,
             moves,
             changing: tokio::sync::Mutex::new(()),
+            columns,
+            stored: Stored::default(),
             is_announced,
             state: Mutex::new(state),
         })
@@ -86,11 +124,10 @@ impl RuleStore {
     /// Every reason why not; the old rules stay in force.
     pub async fn apply(&self, text: &str, reason: &str) -> Result<u64, String> {
         let _changing = self.changing.lock().await;
-        let version = self.desire(text);
         if self.is_in_force(text) {
-            self.lock().last_error = None;
-            return Ok(version);
+            return Ok(self.desire_what_is_in_force(text));
         }
+        let version = self.desire(text);
         match self.bring_into_force(text, version, reason).await {
             Ok(()) => {
                 self.lock().last_error = None;
@@ -101,14 +138,49 @@ impl RuleStore {
         }
     }
 
+    /// Brings the first rules of a process into force: the file's. A switch that the file asks for cannot be judged before
+    /// the streams are followed, so the rules that an earlier process had in force begin again then, and the status says
+    /// what is desired beyond them.
+    ///
+    /// # Errors
+    /// Why no rules can be in force.
+    pub async fn begin(&self, text: &str) -> Result<u64, String> {
+        self.moves.recover(&self.before()?.topology)?;
+        let refused = match self.apply(text, "start").await {
+            Ok(version) => return Ok(version),
+            Err(refused) => refused,
+        };
+        let Some(last) = self.lock().history.last().cloned() else { return Err(refused) };
+        if !self.waits_for_moves(text).await {
+            return Err(refused);
+        }
+        let _changing = self.changing.lock().await;
+        self.bring_into_force(&last.text, last.version, "start").await?;
+        self.failed(format!("{refused}; version {} goes on; save the file again to retry", last.version));
+        Ok(last.version)
+    }
+
+    /// Does nothing but the state of moves speak against a rule file?
+    async fn waits_for_moves(&self, text: &str) -> bool {
+        let ids = [refusal::NOT_SYNCED.id, refusal::SOURCE_NOT_KEPT.id];
+        self.plan(text)
+            .await
+            .is_ok_and(|change| change.refusals().all(|(_, refused)| ids.contains(&refused.kind.id)))
+    }
+
     /// What a rule file's text would change, without changing it.
     ///
     /// # Errors
     /// The problems of the text.
     pub async fn plan(&self, text: &str) -> Result<Transition, String> {
-        let next = self.lock().desired_version + 1;
-        let topology = self.load(text, next).await?;
-        Ok(transition(&self.before()?.topology, &topology, &*self.moves))
+        let next = self.lock().last_version + 1;
+        let loaded = self.load(text, next).await?;
+        let mut planned = transition(&self.before()?.topology, &loaded.topology, &*self.moves);
+        let travel = loaded.settings.changed_since(&self.settings());
+        planned
+            .changes
+            .extend(travel.into_iter().map(|rule| Change::instant(rule, "as before", "as written now")));
+        Ok(planned)
     }
 
     /// Notes why the desired rules are not in force.
@@ -125,8 +197,15 @@ impl RuleStore {
             file: self.shared.config.rules.clone(),
             desired_version: state.desired_version,
             in_force_version: self.shared.snapshot().topology.version,
-            last_error: state.last_error.clone(),
+            last_error: state.last_error.clone().or_else(|| state.columns_error.clone()),
+            unconfirmed_columns: state.unconfirmed.iter().cloned().collect(),
         }
+    }
+
+    /// How rows travel and when somebody is told, under the version in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.lock().settings)
     }
 
     /// The versions that have been in force, oldest first.
@@ -135,28 +214,12 @@ impl RuleStore {
         self.lock().history.all().to_vec()
     }
 
-    /// Is something unknown that only a backend can tell?
+    /// Is something unknown, or not confirmed, that only a backend can tell?
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         let snapshot = self.shared.snapshot();
         let unknown = snapshot.topology.tables.iter().any(|table| table.schema.is_none());
-        unknown || !self.is_announced.load(Ordering::Acquire)
-    }
-
-    /// Reads the columns that could not be read when the rules came.
-    pub async fn complete(&self) {
-        let _changing = self.changing.lock().await;
-        let mut topology = self.shared.snapshot().topology.clone();
-        let missing =
-            |topology: &Topology| topology.tables.iter().filter(|table| table.schema.is_none()).count();
-        let before = missing(&topology);
-        match self.attach(&mut topology).await {
-            Ok(()) if missing(&topology) < before => self.shared.publish(topology),
-            Ok(()) => {}
-            Err(error) => {
-                self.failed(error);
-            }
-        }
+        unknown || !self.lock().unconfirmed.is_empty() || !self.is_announced.load(Ordering::Acquire)
     }
 
     /// A text that differs from the last one desired gets the next version.
@@ -172,20 +235,39 @@ impl RuleStore {
                 .last()
                 .is_some_and(|last| last.text == text && last.version == state.desired_version);
             if !same {
-                state.desired_version += 1;
+                state.last_version += 1;
+                state.desired_version = state.last_version;
             }
         }
         state.desired_version
     }
 
-    fn is_in_force(&self, text: &str) -> bool {
+    /// The text of the rules in force is desired, whatever was before.
+    fn desire_what_is_in_force(&self, text: &str) -> u64 {
+        let mut state = self.lock();
+        state.desired = text.to_owned();
+        state.desired_version = self.shared.snapshot().topology.version;
+        state.last_error = None;
+        state.desired_version
+    }
+
+    /// The version in force; `None` before the first.
+    #[must_use]
+    pub fn in_force(&self) -> Option<Version> {
+        let version = self.shared.snapshot().topology.version;
+        self.lock().history.last().filter(|last| last.version == version).cloned()
+    }
+
+    /// Is this the text of the rules in force?
+    #[must_use]
+    pub fn is_in_force(&self, text: &str) -> bool {
         let version = self.shared.snapshot().topology.version;
         let state = self.lock();
         version > 0 && state.history.last().is_some_and(|last| last.version == version && last.text == text)
     }
 
     async fn bring_into_force(&self, text: &str, version: u64, reason: &str) -> Result<(), String> {
-        let topology = self.load(text, version).await?;
+        let Loaded { topology, settings, unconfirmed } = self.load(text, version).await?;
         let before = self.before()?;
         let change = transition(&before.topology, &topology, &*self.moves);
         let refusals: Vec<String> =
@@ -193,18 +275,45 @@ impl RuleStore {
         if !refusals.is_empty() {
             return Err(format!("{}{}", refusals.join("\n"), before.told));
         }
+        self.moves.capture_stays(&before.topology, &topology)?;
+        self.moves.look_for_drift(&before.topology, &topology, &settings).await?;
+        let limit = hold_limit(&before.topology, &topology);
         let names: Vec<GateName> = change.holds().into_iter().map(gate_name).collect();
-        let limit = topology.moves.iter().map(|of| Duration::from_millis(of.hold_ms)).max().unwrap_or(HOLD);
-        let held = if names.is_empty() {
-            None
-        } else {
-            let held = self.shared.gates.hold(&names, limit).await;
-            Some(held.map_err(|error| format!("{error}; save the file again to retry"))?)
-        };
-        self.moves.before_publish(&self.shared, &before.topology, &topology).await?;
-        self.note(text, version, reason)?;
+        let quiet = if names.is_empty() { None } else { Some(self.moves.quiet().await?) };
+        self.moves.before_hold(&before.topology, &topology, limit).await?;
+        if let Some(in_force) = self.in_force() {
+            self.moves.points_before(&before.topology, &topology, &in_force).await;
+        }
+        let (began, deadline) = (Instant::now(), Deadline::after(limit));
+        let held = self.shared.gates.hold(&names, deadline.left()).await;
+        let held = held.map_err(|error| format!("{error}; save the file again to retry"))?;
+        reached(Step::Hold).await;
+        let prepared = self.moves.before_publish(&before.topology, &topology, deadline).await;
+        // The point of no return: a process that ends after this begins again with the new rules.
+        if let Err(error) = prepared.and_then(|()| self.note(text, version, reason)) {
+            // Those who wait go on at once; what the old rules need follows by itself.
+            drop(held);
+            self.moves.undo(&before.topology).await;
+            return Err(error);
+        }
+        reached(Step::Journal).await;
+        self.moves.before_division(&before.topology, &topology);
         self.shared.publish(topology);
-        drop(held);
+        let settings = Arc::new(settings);
+        self.moves.set_settings(Arc::clone(&settings));
+        {
+            let mut state = self.lock();
+            state.settings = settings;
+            state.unconfirmed = unconfirmed;
+            state.columns_error = None;
+        }
+        drop((held, quiet));
+        self.moves.note_switches(&before.topology, &self.shared.snapshot().topology, began.elapsed());
+        reached(Step::Publish).await;
+        self.moves.after_publish(&self.shared.snapshot().topology).await;
+        if let Some(in_force) = self.in_force() {
+            self.moves.points_after(&before.topology, in_force);
+        }
         Ok(())
     }
 
@@ -220,7 +329,7 @@ impl RuleStore {
         };
         let number = last.version;
         let variable = |name: &str| std::env::var(name).ok();
-        let topology = rules::load(&last.text, &variable, number).map_err(|problems| {
+        let mut topology = rules::load(&last.text, &variable, number).map_err(|problems| {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             let folder = self.shared.config.state_dir.join("rules");
             format!(
@@ -230,63 +339,30 @@ impl RuleStore {
                 folder.display()
             )
         })?;
+        topology.settle(&rule_file::folder(&self.shared.config.rules));
         let told = format!("\n(compared with version {number}, which was in force before this start)");
         Ok(Before { topology, told })
     }
 
-    async fn load(&self, text: &str, version: u64) -> Result<Topology, String> {
-        let file = &self.shared.config.rules;
-        let variable = |name: &str| std::env::var(name).ok();
-        let mut topology = rules::load(text, &variable, version).map_err(|problems| {
-            let lines: Vec<String> =
-                problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
-            lines.join("\n")
-        })?;
-        self.attach(&mut topology).await?;
-        Ok(topology)
+    /// A table whose columns nobody can tell stays without; statements on it are refused until somebody does.
+    async fn load(&self, text: &str, version: u64) -> Result<Loaded, String> {
+        let (mut topology, settings) = rule_file::load(&self.shared.config.rules, text, version)?;
+        let attached = self.columns.attach(&self.shared, &mut topology, &BTreeSet::new(), Ask::All).await;
+        self.announce(&attached);
+        self.stored.attach(&mut topology, stored::Ask::Unknown).await;
+        if attached.problems.is_empty() {
+            Ok(Loaded { topology, settings, unconfirmed: attached.unconfirmed })
+        } else {
+            Err(attached.problems.join("\n"))
+        }
     }
 
-    /// Asks the tables' own backends for their columns, each backend over one connection, and announces the version of
-    /// the first that answers. A backend that is down is asked again later; until then statements on its tables are
-    /// refused.
-    async fn attach(&self, topology: &mut Topology) -> Result<(), String> {
-        let mut wanted: Vec<Vec<Wanted>> = topology.backends.iter().map(|_| Vec::new()).collect();
-        for id in (0..).map(TableId).take(topology.tables.len()) {
-            if topology.table_of(id).schema.is_none()
-                && let Some(home) = home(topology, id)
-            {
-                wanted[usize::from(home.node.backend.0)].push(home);
-            }
+    /// Greets clients as the first backend that answered.
+    fn announce(&self, attached: &Attached) {
+        if let Some(server) = &attached.server {
+            self.shared.announce(server);
+            self.is_announced.store(true, Ordering::Release);
         }
-        let mut announced = false;
-        for (backend, wanted) in topology.backends.clone().iter().zip(wanted) {
-            if announced && wanted.is_empty() {
-                continue;
-            }
-            let (version, schemas) = match ask(&backend.primary, &wanted).await {
-                Ok(answers) => answers,
-                Err(error) => {
-                    self.shared.health(&backend.name).failed(&error.to_string());
-                    continue;
-                }
-            };
-            if let Some(version) = version.filter(|_| !announced) {
-                self.shared.announce(&version);
-                self.is_announced.store(true, Ordering::Release);
-                announced = true;
-            }
-            for (home, schema) in wanted.into_iter().zip(schemas) {
-                let name = topology.full_name(home.id);
-                match schema {
-                    Some(schema) => rules::attach(topology, home.id, Arc::new(schema))
-                        .map_err(|error| format!("tables.{name}: {error}"))?,
-                    None => {
-                        tracing::warn!(backend = backend.name, table = name, "the table is not there yet")
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     fn note(&self, text: &str, version: u64, reason: &str) -> Result<(), String> {
@@ -309,37 +385,14 @@ pub(super) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// A table whose columns are to be read, and where.
-struct Wanted {
-    id: TableId,
-    node: Node,
-    /// The physical one.
-    database: String,
-}
-
-/// A node that has the table now: one of the side that owns writes.
-fn home(topology: &Topology, id: TableId) -> Option<Wanted> {
-    let table = topology.table_of(id);
-    let side = table.moving.as_ref().map_or(Side::Target, |moving| topology.move_of(moving.by).writes);
-    let node = table.placement(side).nodes().first()?.clone();
-    let logical = &topology.database_of(table.database).name;
-    let database = topology.physical_database(node.backend, logical).to_owned();
-    Some(Wanted { id, node, database })
-}
-
-/// The version of a server, and the columns of each table that it has.
-async fn ask(
-    server: &Server,
-    wanted: &[Wanted],
-) -> Result<(Option<String>, Vec<Option<TableSchema>>), mysql_async::Error> {
-    let mut connection = control_connection::connect(server).await?;
-    let version = connection.query_first("SELECT VERSION()").await?;
-    let mut schemas = Vec::with_capacity(wanted.len());
-    for table in wanted {
-        schemas.push(schema::read(&mut connection, &table.database, &table.node.table).await?);
-    }
-    connection.disconnect().await?;
-    Ok((version, schemas))
+/// The shortest patience among the moves that change: their statements are held together.
+fn hold_limit(old: &Topology, new: &Topology) -> Duration {
+    let stays = |of: &Move| {
+        let before = old.moves.iter().find(|before| before.name == of.name);
+        before.is_some_and(|before| (before.writes, before.double_write) == (of.writes, of.double_write))
+    };
+    let limits = new.moves.iter().filter(|of| !stays(of)).map(|of| Duration::from_millis(of.hold_ms));
+    limits.min().unwrap_or(HOLD)
 }
 
 fn gate_name(hold: Hold) -> GateName {

@@ -16,10 +16,11 @@ use crate::session::{Failure, Session};
 /// The commit's own error, or [`Failure::Unknown`] when nobody knows whether it took place.
 pub async fn commit(session: &mut Session) -> Result<(), Failure> {
     let Some(mut transaction) = session.transaction.take() else { return Ok(()) };
-    let result = if transaction.touched.is_empty() {
+    session.shows_branches();
+    let result = if transaction.touched.is_empty() && transaction.left.is_empty() {
         commit_branches(session).await
     } else {
-        mirror::commit(session, &transaction.touched).await
+        mirror::commit(session, &transaction.touched, std::mem::take(&mut transaction.left)).await
     };
     if result.is_err() {
         let _ = rollback_branches(session).await;

@@ -3,22 +3,36 @@
 //! One shard's answer is relayed as the packets it came in; the answers of several are gathered (`scatter`); a write
 //! that several shards take part in runs inside a transaction of ours (`write`).
 
+pub mod behind;
 pub mod finish;
 pub mod mirror;
+pub mod names;
 mod relay;
+pub mod replicas;
 mod scatter;
 pub mod send;
-mod touch;
+mod show;
 mod write;
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use shardway_routing::bind::{self, Hint, Reads, Route, Values};
 use shardway_routing::key::KeyValue;
-use shardway_routing::plan::{Access, DataPlan, Pin, Plan, Sides, TransactionAccess};
+use shardway_routing::plan::{
+    Access, Characteristics, DataPlan, Gather, InsertId, Pin, Plan, RoutePlan, ServedBy, Sides,
+    TransactionAccess,
+};
 use shardway_routing::refusal;
-use shardway_routing::topology::{DoubleWrite, Side, TableId, Topology};
+use shardway_routing::topology::{DoubleWrite, Move, Seen, Side, TableId, Topology};
 
+use self::behind::{Leaving, LeftRows};
+use self::replicas::Chosen;
+use crate::metrics::Fallback;
 use crate::session::transaction::Gateways;
-use crate::session::{Failure, Held, MySqlError, Session, Writes};
+use crate::session::{Failure, Held, Rows, Session};
+use crate::shadow;
 use crate::shared::Shared;
 use crate::wire::prepared::Execute;
 use crate::worker::View;
@@ -51,9 +65,25 @@ pub async fn run(
     plan: &DataPlan,
     request: Request<'_>,
 ) -> Result<Ran, Failure> {
-    session.may_run(plan, &view.snapshot.topology)?;
+    if !session.runs_alone(plan) {
+        return begun(session, view, plan, request).await;
+    }
+    let errors = session.begin_alone();
+    let ran = begun(session, view, plan, request).await;
+    session.end_alone(plan, ran, errors).await
+}
+
+/// Runs it in the client's transaction, if there is one.
+async fn begun(
+    session: &mut Session,
+    view: &View,
+    plan: &DataPlan,
+    request: Request<'_>,
+) -> Result<Ran, Failure> {
+    session.access.may_run(&plan.needs, session.characters)?;
     if plan.access == Access::Definition {
         finish::commit(session).await?;
+        session.next_transaction = Characteristics::default();
     } else {
         session.begin_implicitly();
     }
@@ -68,20 +98,92 @@ pub async fn run(
     {
         return Err(refusal::SCHEMA_UNKNOWN.because(table.name.clone()).into());
     }
-    let chooser = Chooser { reads: reads(session, request.hint), shared: &session.worker.shared, topology };
+    let fallback = Cell::new(None);
+    let chooser = Chooser { reads: reads(session, request.hint), session, topology, fallback: &fallback };
     let route = bind::route(plan, topology, request.values, request.hint, &chooser)?;
     session.worker.shared.metrics.routed(route.side, route.legs.len());
-    let job = Job { view, plan, request, route };
+    if plan.served_by != ServedBy::NoRows {
+        session.rows = Rows::Seen;
+    }
+    let from = replicas::choose(session, view, plan, &route, request.hint).await?;
+    let job = Job { view, plan, request, route, from };
     session.check_pin(&job)?;
-    if is_mirrored(plan, &job.route, topology) {
-        mirror::write(session, &job).await?;
+    let Sides::Moving(moving) = &plan.sides else { return answer(session, &job).await };
+    let metrics = view.snapshot.metrics_of(moving.by);
+    if let Some(fallback) = fallback.get() {
+        metrics.fell_back(fallback);
+    }
+    let began = Instant::now();
+    let answered = moved(session, &job).await;
+    let served = metrics.of(job.route.side);
+    match &answered {
+        Ok(_) => {
+            served.latency.record(began.elapsed());
+            let of = job.topology().move_of(moving.by);
+            if of.shadow_reads > 0 {
+                shadow::offer(session, &job, of);
+            }
+        }
+        Err(_) => {
+            served.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    answered
+}
+
+/// A statement on moving tables. What it leaves to the streams its transaction leaves to them.
+async fn moved(session: &mut Session, job: &Job<'_>) -> Result<Ran, Failure> {
+    let left = behind::left(job);
+    if left.is_empty() {
+        return answer(session, job).await;
+    }
+    if let Some(open) = &mut session.transaction {
+        left.into_iter().for_each(|rows| LeftRows::join(&mut open.left, rows));
+        return answer(session, job).await;
+    }
+    let mut leaving = Leaving::of(left);
+    leaving.tell(&session.worker.shared, job.topology());
+    let answered = answer(session, job).await;
+    leaving.leave(session);
+    answered
+}
+
+/// Runs the statement. Ids that it gives itself are told, and are not what `LAST_INSERT_ID()` answers.
+async fn answer(session: &mut Session, job: &Job<'_>) -> Result<Ran, Failure> {
+    let before = session.last_insert_id;
+    let ran = dispatch(session, job).await;
+    if keeps_insert_id(job) {
+        session.last_insert_id = before;
+    }
+    ran
+}
+
+/// Rows of sharded tables never get their ids from a server.
+fn keeps_insert_id(job: &Job<'_>) -> bool {
+    let route = bind::side_plan(job.plan, job.route.side).map(|side| &side.route);
+    matches!(route, Some(RoutePlan::ByRow { insert_id: InsertId::Kept, .. }))
+}
+
+async fn dispatch(session: &mut Session, job: &Job<'_>) -> Result<Ran, Failure> {
+    if !job.from.is_empty() {
+        replicas::read(session, job).await?;
+        return Ok(Ran::Answered);
+    }
+    write::on_one_backend(session, job)?;
+    let plan = job.plan;
+    if is_mirrored(plan, &job.route, job.topology()) {
+        mirror::write(session, job).await?;
     } else if job.route.legs.len() > 1 {
         match plan.access {
-            Access::Read | Access::LockingRead => scatter::read(session, &job).await?,
-            Access::Write | Access::Definition => write::on_several(session, &job).await?,
+            Access::Read | Access::LockingRead => scatter::read(session, job).await?,
+            Access::Write | Access::Definition => write::on_several(session, job).await?,
         }
+    } else if session.numbered.is_some() && answers_with_ok(job) {
+        write::on_one(session, job).await?;
+    } else if let Some(shown) = show::shown(job) {
+        show::renamed(session, job, shown).await?;
     } else {
-        relay::statement(session, &job).await?;
+        relay::statement(session, job).await?;
     }
     Ok(Ran::Answered)
 }
@@ -93,6 +195,8 @@ pub struct Job<'a> {
     pub plan: &'a DataPlan,
     pub request: Request<'a>,
     pub route: Route,
+    /// The replicas that answer it.
+    pub from: Chosen,
 }
 
 impl Job<'_> {
@@ -102,11 +206,24 @@ impl Job<'_> {
     }
 }
 
+/// Is it a write without `RETURNING`?
+fn answers_with_ok(job: &Job<'_>) -> bool {
+    job.plan.access == Access::Write
+        && bind::side_plan(job.plan, job.route.side).is_some_and(|side| side.gather == Gather::Sum)
+}
+
 /// Does the other side have to follow this statement?
 fn is_mirrored(plan: &DataPlan, route: &Route, topology: &Topology) -> bool {
     let Sides::Moving(moving) = &plan.sides else { return false };
     let of = topology.move_of(moving.by);
-    plan.access == Access::Write && route.side == of.writes && of.double_write != DoubleWrite::Off
+    plan.access == Access::Write
+        && route.side == of.writes
+        && of.double_write != DoubleWrite::Off
+        && (of.functions.writes_of.is_none() || of.functions.writes(&moving_tables(plan, topology)))
+}
+
+fn moving_tables(plan: &DataPlan, topology: &Topology) -> Vec<TableId> {
+    plan.tables.iter().filter(|table| topology.table_of(**table).moving.is_some()).copied().collect()
 }
 
 async fn enter(
@@ -142,8 +259,20 @@ fn reads(session: &Session, hint: Hint) -> Reads {
 /// What decides the side of a moving table, besides the statement.
 struct Chooser<'a> {
     reads: Reads,
-    shared: &'a Shared,
+    session: &'a Session,
     topology: &'a Topology,
+    /// Why the authority answers what would have gone to the other side.
+    fallback: &'a Cell<Option<Fallback>>,
+}
+
+impl Chooser<'_> {
+    fn fall_back(&self, reason: Fallback, is_so: impl FnOnce(&Shared) -> bool) -> bool {
+        let is_so = is_so(&self.session.worker.shared);
+        if is_so {
+            self.fallback.set(Some(reason));
+        }
+        is_so
+    }
 }
 
 impl bind::Sides for Chooser<'_> {
@@ -152,31 +281,33 @@ impl bind::Sides for Chooser<'_> {
     }
 
     fn is_dirty(&self, table: TableId, key: &KeyValue) -> bool {
-        !self.shared.dirty.is_empty() && self.shared.dirty.contains(&self.topology.full_name(table), key)
+        self.fall_back(Fallback::Dirty, |shared| {
+            !shared.dirty.is_empty() && shared.dirty.contains(&self.topology.full_name(table), key)
+        })
     }
 
     fn any_dirty(&self, table: TableId) -> bool {
-        !self.shared.dirty.is_empty() && self.shared.dirty.has_table(&self.topology.full_name(table))
+        self.fall_back(Fallback::Dirty, |shared| {
+            !shared.dirty.is_empty() && shared.dirty.has_table(&self.topology.full_name(table))
+        })
+    }
+
+    fn is_behind(&self, of: &Move) -> bool {
+        self.fall_back(Fallback::Lag, |shared| match of.lag_max() {
+            Some(most) => !shared.followed.is_within(&of.name, most),
+            None => of.capture.seen(of.writes) == Seen::ByLog && !shared.followed.notes(&of.name),
+        })
+    }
+
+    fn account(&self) -> &str {
+        self.session.user()
     }
 }
 
 impl Session {
-    fn may_run(&self, plan: &DataPlan, topology: &Topology) -> Result<(), Failure> {
-        let access = self.user_access();
-        if access.writes == Writes::Refused && matches!(plan.access, Access::Write | Access::Definition) {
-            let message = "The user is read-only so it cannot execute this statement";
-            return Err(Failure::Own(MySqlError::ReadOnly, message.into()));
-        }
-        let named = plan.tables.iter().map(|table| topology.table_of(*table).database);
-        for database in named.chain(plan.databases.iter().copied()) {
-            self.may_use(&topology.databases[usize::from(database.0)].name)?;
-        }
-        Ok(())
-    }
-
     /// A statement about the state of a connection must run on that connection, or not at all.
     fn check_pin(&self, job: &Job<'_>) -> Result<(), Failure> {
-        if job.plan.pin == Pin::None {
+        if matches!(job.plan.pin, Pin::None | Pin::FoundRows) {
             return Ok(());
         }
         if job.route.legs.len() > 1 {
@@ -185,8 +316,7 @@ impl Session {
         let pool = job.view.pool(job.route.legs[0].backend);
         let same = |held: &Held| std::rc::Rc::ptr_eq(held.checkout.pool(), pool);
         let elsewhere = self.held.iter().any(|held| held.pin != Pin::None && !same(held));
-        let lost = job.plan.pin == Pin::Previous && !self.held.iter().any(same);
-        if elsewhere || lost {
+        if elsewhere {
             return Err(refusal::PINNED_ELSEWHERE.because(pin_name(job.plan.pin)).into());
         }
         Ok(())
@@ -202,17 +332,21 @@ pub fn pin_name(pin: Pin) -> &'static str {
         Pin::TemporaryTable => "temporary tables",
         Pin::NamedLock => "named locks",
         Pin::TableLock => "table locks",
-        Pin::Previous => "the previous statement's counters",
+        Pin::FoundRows => "SQL_CALC_FOUND_ROWS",
         Pin::SqlPrepared => "statements prepared by SQL",
         Pin::Handler => "open handlers",
+        Pin::Procedure => "what procedures leave behind",
     }
 }
 
-/// The data plan inside, for those who know that there is one.
-#[must_use]
-pub fn data(plan: &Plan) -> Option<&DataPlan> {
+/// The data plan of a statement that has one.
+///
+/// # Errors
+/// Why it has none.
+pub fn data(plan: &Plan) -> Result<&DataPlan, Failure> {
     match plan {
-        Plan::Data(data) => Some(data),
-        Plan::Session(_) | Plan::Refused(_) => None,
+        Plan::Data(data) => Ok(data),
+        Plan::Refused(refusal) => Err(refusal.clone().into()),
+        Plan::Session(_) => Err(refusal::UNSUPPORTED.because("").into()),
     }
 }

@@ -1,8 +1,12 @@
 //! Reads that several shards answer: rows one shard after the other, or merged in order.
 //!
-//! All shards get the statement at once; each answer waits in its socket until it is read, so memory holds one packet
-//! per shard. Inside a transaction the shards of one backend share its connection and answer one after the other; a
-//! merge then buffers rows, up to a bound. An error of any shard is the statement's error, also amid the rows.
+//! All backends get the statement at once; each answer waits in its socket until it is read, so memory holds one packet
+//! per shard. Inside a transaction the shards of one backend share its connection and are asked one after the other,
+//! because a server that waits for its answer to be read does not read the next statement; a merge then buffers rows,
+//! up to a bound. An error of any shard is the statement's error, also amid the rows. A client that goes away ends the
+//! statement on every backend.
+
+mod source;
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -11,12 +15,12 @@ use shardway_routing::merge::{ColumnType, Merger, RowProtocol, SortValues};
 use shardway_routing::plan::{Gather, SidePlan};
 use shardway_routing::refusal;
 
+use self::source::{Source, State, ask, finish, head, next_row};
 use super::{Job, send};
-use crate::backend::{CommandError, Connection};
 use crate::session::{Failure, Session};
-use crate::wire::parse::{self, Column, ErrPacket};
+use crate::wire::parse::Column;
 use crate::wire::reply;
-use crate::wire::scan::{Event, Scanner};
+use crate::wire::scan::Scanner;
 
 /// Runs a read on every leg and answers the client.
 pub(super) async fn read(session: &mut Session, job: &Job<'_>) -> Result<(), Failure> {
@@ -29,28 +33,34 @@ pub(super) async fn read(session: &mut Session, job: &Job<'_>) -> Result<(), Fai
         Err(failure) => Err(failure),
     };
     finish(session, &mut sources).await;
+    if let Err(Failure::Server(error)) = &result {
+        after_error(session, &sources, error.code).await?;
+    }
     result
+}
+
+/// A deadlock on one backend ends the transaction on all of them.
+async fn after_error(session: &mut Session, sources: &[Source<'_>], code: u16) -> Result<(), Failure> {
+    for source in sources {
+        // Once it is over, the connections are given back.
+        if session.transaction.is_none() {
+            return Ok(());
+        }
+        if session.at(source.place).is_reusable() {
+            session.after_error(source.place, code).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What a merge inside a transaction may buffer.
 const BUFFER_MAX: usize = 64 << 20;
 
-/// One shard's answer while it is read.
-struct Source {
-    place: usize,
-    scanner: Scanner,
-    state: State,
-    /// Rows read ahead, where another answer follows on the same connection.
-    ahead: VecDeque<Vec<u8>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Reading,
-    Done,
-}
-
-async fn start(session: &mut Session, job: &Job<'_>, sources: &mut Vec<Source>) -> Result<(), Failure> {
+async fn start<'a>(
+    session: &mut Session,
+    job: &'a Job<'_>,
+    sources: &mut Vec<Source<'a>>,
+) -> Result<(), Failure> {
     let mut places = Vec::with_capacity(job.route.legs.len());
     for (nth, leg) in job.route.legs.iter().enumerate() {
         // In a transaction the statements of one backend queue up on its connection, and are answered in order.
@@ -58,14 +68,19 @@ async fn start(session: &mut Session, job: &Job<'_>, sources: &mut Vec<Source>) 
             Some(_) => 0,
             None => job.route.legs[..nth].iter().filter(|before| before.backend == leg.backend).count(),
         };
-        let place = session.connection_on(job.view, leg.backend, lane).await?;
+        let place = job.connection(session, leg.backend, lane).await?;
         // Preparing is a round trip, which must not fall among answers that are still to come.
         send::prepare_ahead(session, place, job, leg).await?;
         places.push(place);
     }
     for (&place, leg) in places.iter().zip(&job.route.legs) {
-        let scanner = send::leg(session, place, job, leg).await?;
-        sources.push(Source { place, scanner, state: State::Reading, ahead: VecDeque::new() });
+        let first = sources.iter().all(|before| before.place != place);
+        let scanner = Scanner::query(session.at(place).capabilities());
+        let ahead = VecDeque::new();
+        sources.push(Source { place, leg, scanner, state: State::Waiting, watch: None, ahead });
+        if let (true, Some(source)) = (first, sources.last_mut()) {
+            ask(session, job, source).await?;
+        }
     }
     Ok(())
 }
@@ -74,22 +89,29 @@ async fn gather(
     session: &mut Session,
     job: &Job<'_>,
     side: &SidePlan,
-    sources: &mut [Source],
+    sources: &mut [Source<'_>],
 ) -> Result<(), Failure> {
-    match &side.gather {
+    let rows = match &side.gather {
         Gather::Merge { order, hidden, .. } => {
-            let columns = all_heads(session, sources).await?;
+            let columns = all_heads(session, job, sources).await?;
             let protocol = protocol(job);
             let types: Vec<ColumnType> = columns.iter().map(Column::merge_type).collect();
             let merger = Merger::new(order, &types, protocol, *hidden)?;
             write_head(session, &columns[..columns.len() - usize::from(*hidden)]);
-            merge(session, job, sources, &merger).await?;
+            merge(session, job, sources, &merger).await?
         }
-        Gather::Concat { .. } | Gather::Single(_) | Gather::Sum | Gather::First => {
-            concatenate(session, job, sources).await?;
+        Gather::Concat { .. } | Gather::Single(_) | Gather::Sum | Gather::First | Gather::Renamed(_) => {
+            concatenate(session, job, sources).await?
         }
+    };
+    for source in sources.iter() {
+        session.saw(source.place, source.scanner.outcome().status);
     }
     write_end(session, sources);
+    session.answered_rows(rows);
+    for source in sources.iter().filter(|source| source.scanner.outcome().warnings > 0) {
+        session.list_warnings(source.place).await?;
+    }
     Ok(())
 }
 
@@ -97,11 +119,15 @@ fn protocol(job: &Job<'_>) -> RowProtocol {
     if job.request.execute.is_some() { RowProtocol::Binary } else { RowProtocol::Text }
 }
 
-async fn concatenate(session: &mut Session, job: &Job<'_>, sources: &mut [Source]) -> Result<(), Failure> {
+async fn concatenate(
+    session: &mut Session,
+    job: &Job<'_>,
+    sources: &mut [Source<'_>],
+) -> Result<u64, Failure> {
     let mut window = Window::of(job);
     let mut columns = 0;
     for (nth, source) in sources.iter_mut().enumerate() {
-        let head = head(session, source).await?;
+        let head = head(session, job, source).await?;
         if nth == 0 {
             columns = head.len();
             write_head(session, &head);
@@ -115,15 +141,15 @@ async fn concatenate(session: &mut Session, job: &Job<'_>, sources: &mut [Source
             }
         }
     }
-    Ok(())
+    Ok(window.admitted)
 }
 
 async fn merge(
     session: &mut Session,
     job: &Job<'_>,
-    sources: &mut [Source],
+    sources: &mut [Source<'_>],
     merger: &Merger,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let mut window = Window::of(job);
     let mut heads: Vec<Option<(SortValues, Vec<u8>)>> = Vec::with_capacity(sources.len());
     for source in sources.iter_mut() {
@@ -144,7 +170,7 @@ async fn merge(
             .await
             .map_err(|failure| midway(session, failure))?;
     }
-    Ok(())
+    Ok(window.admitted)
 }
 
 /// The shard whose next row comes first; of equals the first shard, so the merge is stable.
@@ -162,7 +188,7 @@ fn smallest(heads: &[Option<(SortValues, Vec<u8>)>], merger: &Merger) -> Option<
 
 async fn sorted_row(
     session: &mut Session,
-    source: &mut Source,
+    source: &mut Source<'_>,
     merger: &Merger,
 ) -> Result<Option<(SortValues, Vec<u8>)>, Failure> {
     let Some(row) = next_row(session, source).await? else { return Ok(None) };
@@ -174,11 +200,12 @@ async fn sorted_row(
 struct Window {
     skip: u64,
     take: u64,
+    admitted: u64,
 }
 
 impl Window {
     fn of(job: &Job<'_>) -> Window {
-        Window { skip: job.route.skip, take: job.route.take.unwrap_or(u64::MAX) }
+        Window { skip: job.route.skip, take: job.route.take.unwrap_or(u64::MAX), admitted: 0 }
     }
 
     fn admits(&mut self) -> bool {
@@ -190,6 +217,7 @@ impl Window {
             return false;
         }
         self.take -= 1;
+        self.admitted += 1;
         true
     }
 
@@ -198,13 +226,17 @@ impl Window {
     }
 }
 
-async fn all_heads(session: &mut Session, sources: &mut [Source]) -> Result<Vec<Column>, Failure> {
+async fn all_heads(
+    session: &mut Session,
+    job: &Job<'_>,
+    sources: &mut [Source<'_>],
+) -> Result<Vec<Column>, Failure> {
     let mut first: Option<Vec<Column>> = None;
     let mut buffered = 0;
     for nth in 0..sources.len() {
         let shared = sources[nth + 1..].iter().any(|later| later.place == sources[nth].place);
         let source = &mut sources[nth];
-        let columns = head(session, source).await?;
+        let columns = head(session, job, source).await?;
         while shared && source.state == State::Reading {
             if let Some(row) = next_row(session, source).await? {
                 buffered += row.len();
@@ -226,82 +258,12 @@ async fn all_heads(session: &mut Session, sources: &mut [Source]) -> Result<Vec<
     Ok(first.unwrap_or_default())
 }
 
-/// Reads an answer's column definitions.
-async fn head(session: &mut Session, source: &mut Source) -> Result<Vec<Column>, Failure> {
-    let connection = session.at(source.place);
-    let mut columns = Vec::new();
-    loop {
-        match event(connection, source).await? {
-            Read::Column(column) => columns.push(column),
-            Read::Error(error) => return Err(Failure::Server(error)),
-            Read::Other => {}
-            Read::Row(_) | Read::End => {
-                return Err(connection.broken("no result set where one was expected").into());
-            }
-        }
-        if source.scanner.is_at_rows() {
-            return Ok(columns);
-        }
-    }
-}
-
-async fn next_row(session: &mut Session, source: &mut Source) -> Result<Option<Vec<u8>>, Failure> {
-    if source.state == State::Done {
-        return Ok(source.ahead.pop_front());
-    }
-    let connection = session.at(source.place);
-    match event(connection, source).await? {
-        Read::Row(row) => Ok(Some(row)),
-        Read::End => Ok(None),
-        Read::Error(error) => Err(Failure::Server(error)),
-        Read::Column(_) | Read::Other => Err(connection.broken("a column among rows").into()),
-    }
-}
-
-/// A complete piece of an answer, copied out of the buffer.
-enum Read {
-    Column(Column),
-    Row(Vec<u8>),
-    End,
-    Error(ErrPacket),
-    Other,
-}
-
-async fn event(connection: &mut Connection, source: &mut Source) -> Result<Read, Failure> {
-    loop {
-        let step =
-            source.scanner.next(connection.input.filled()).map_err(|error| connection.broken(error))?;
-        let Some((event, consumed)) = step else {
-            connection.read_more().await.map_err(CommandError::from)?;
-            continue;
-        };
-        let bytes = connection.input.filled();
-        let read = match event {
-            Event::Column(payload) => {
-                Read::Column(parse::column(payload.of(bytes)).map_err(|error| connection.broken(error))?)
-            }
-            Event::Row(payload) => Read::Row(payload.of(bytes).to_vec()),
-            Event::End => {
-                source.state = State::Done;
-                Read::End
-            }
-            Event::Error(payload) => {
-                source.state = State::Done;
-                Read::Error(parse::err(payload.of(bytes)).map_err(|error| connection.broken(error))?)
-            }
-            Event::ColumnCount(_) | Event::EndOfColumns => Read::Other,
-        };
-        connection.input.consume(consumed);
-        return Ok(read);
-    }
-}
-
 fn write_head(session: &mut Session, columns: &[Column]) {
     let client = &mut session.client;
     reply::columns(columns, client.capabilities, &mut client.seq, &mut client.out);
 }
 
-fn write_end(session: &mut Session, sources: &[Source]) {
+fn write_end(session: &mut Session, sources: &[Source<'_>]) {
     let warnings =
         sources.iter().map(|source| source.scanner.outcome().warnings).fold(0, u16::saturating_add);
     let status = session.status();
@@ -317,21 +279,5 @@ fn midway(session: &Session, failure: Failure) -> Failure {
             Failure::Refused(refusal::BACKEND_LOST.because("while reading rows"))
         }
         other => other,
-    }
-}
-
-/// Reads what is left of the answers, so that the connections can go on; a long rest is not worth it.
-async fn finish(session: &mut Session, sources: &mut [Source]) {
-    const REST: u32 = 1000;
-    for source in sources {
-        let connection = session.at(source.place);
-        let mut rows = 0;
-        while source.state == State::Reading {
-            rows += 1;
-            if rows > REST || !connection.is_usable() || event(connection, source).await.is_err() {
-                connection.spoil();
-                break;
-            }
-        }
     }
 }

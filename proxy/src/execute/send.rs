@@ -1,6 +1,8 @@
 //! A statement's bytes for one shard, and their way onto a connection.
 
-use shardway_routing::bind::{self, Leg};
+use std::rc::Rc;
+
+use shardway_routing::bind::{self, Facts, Leg};
 
 use super::Job;
 use crate::backend::{CommandError, Connection};
@@ -10,6 +12,9 @@ use crate::wire::prepared::{self, Execute};
 use crate::wire::scan::Scanner;
 use crate::wire::{frame, parse};
 
+/// Less than any server's `max_allowed_packet`.
+const LONG_DATA_PIECE: usize = 512 << 10;
+
 /// Sends a leg's part of the statement. The scanner reads its answer.
 pub(super) async fn leg(
     session: &mut Session,
@@ -17,11 +22,13 @@ pub(super) async fn leg(
     job: &Job<'_>,
     leg: &Leg,
 ) -> Result<Scanner, Failure> {
-    let last_insert_id = session.last_insert_id;
+    let database = session.database.clone();
+    let account = Rc::clone(&session.account);
+    let facts = session.facts(database.as_deref(), &account);
     let connection = session.at(place);
     match job.request.execute {
-        None => text(connection, job, leg, last_insert_id).await,
-        Some(execute) => binary(connection, job, leg, last_insert_id, execute).await,
+        None => text(connection, job, leg, &facts).await,
+        Some(execute) => binary(connection, job, leg, &facts, execute).await,
     }
 }
 
@@ -33,9 +40,8 @@ pub(super) async fn prepare_ahead(
     leg: &Leg,
 ) -> Result<(), Failure> {
     if job.request.execute.is_some() {
-        let last_insert_id = session.last_insert_id;
         let mut sql = Vec::with_capacity(job.request.values.sql.len() + 64);
-        render(job, leg, last_insert_id, &mut sql)?;
+        render(job, leg, &session.facts(session.database.as_deref(), &session.account), &mut sql)?;
         prepared_id(session.at(place), &sql).await?;
     }
     Ok(())
@@ -43,7 +49,7 @@ pub(super) async fn prepare_ahead(
 
 /// The connection's id of a statement, which it prepares if it must.
 async fn prepared_id(connection: &mut Connection, sql: &[u8]) -> Result<u32, Failure> {
-    match connection.statements.find(sql) {
+    match connection.prepared(sql) {
         Some(id) => Ok(id),
         None => Ok(prepare(connection, sql).await?.id),
     }
@@ -53,19 +59,19 @@ async fn text(
     connection: &mut Connection,
     job: &Job<'_>,
     leg: &Leg,
-    last_insert_id: u64,
+    facts: &Facts<'_>,
 ) -> Result<Scanner, Failure> {
     let mut out = Vec::with_capacity(job.request.values.sql.len() + 64);
     let mark = frame::begin(&mut out);
     out.push(Command::Query as u8);
-    render(job, leg, last_insert_id, &mut out)?;
+    render(job, leg, facts, &mut out)?;
     frame::finish(mark, &mut 0, &mut out);
     connection.send_frames(&out).await.map_err(CommandError::from)?;
     Ok(Scanner::query(connection.capabilities()))
 }
 
-fn render(job: &Job<'_>, leg: &Leg, last_insert_id: u64, out: &mut Vec<u8>) -> Result<(), Failure> {
-    bind::render(job.plan, job.topology(), job.request.values, &job.route, leg, last_insert_id, out)?;
+fn render(job: &Job<'_>, leg: &Leg, facts: &Facts<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+    bind::render(job.plan, job.topology(), job.request.values, &job.route, leg, facts, out)?;
     Ok(())
 }
 
@@ -73,19 +79,16 @@ async fn binary(
     connection: &mut Connection,
     job: &Job<'_>,
     leg: &Leg,
-    last_insert_id: u64,
+    facts: &Facts<'_>,
     execute: &Execute<'_>,
 ) -> Result<Scanner, Failure> {
     let mut sql = Vec::with_capacity(job.request.values.sql.len() + 64);
-    render(job, leg, last_insert_id, &mut sql)?;
+    render(job, leg, facts, &mut sql)?;
     let id = prepared_id(connection, &sql).await?;
     let kept = bind::parameters(job.plan, job.request.values, &job.route, leg);
     for (parameter, data) in execute.long_data() {
         if let Some(place) = kept.place_of(parameter) {
-            let mut payload = id.to_le_bytes().to_vec();
-            payload.extend_from_slice(&place.to_le_bytes());
-            payload.extend_from_slice(data);
-            connection.send(Command::StmtSendLongData, &payload).await.map_err(CommandError::from)?;
+            long_data(connection, id, place, data).await?;
         }
     }
     let mut out = Vec::with_capacity(64);
@@ -95,6 +98,20 @@ async fn binary(
     frame::finish(mark, &mut 0, &mut out);
     connection.send_frames(&out).await.map_err(CommandError::from)?;
     Ok(Scanner::execute(connection.capabilities()))
+}
+
+/// Sends a value ahead in pieces, as a server's packets may be no longer than the value.
+async fn long_data(connection: &mut Connection, id: u32, place: u16, data: &[u8]) -> Result<(), Failure> {
+    let mut rest = data;
+    loop {
+        let (piece, after) = rest.split_at(rest.len().min(LONG_DATA_PIECE));
+        let argument = [&id.to_le_bytes()[..], &place.to_le_bytes(), piece].concat();
+        connection.send(Command::StmtSendLongData, &argument).await.map_err(CommandError::from)?;
+        rest = after;
+        if rest.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 /// A statement prepared on a backend, with the metadata that came with it.
@@ -118,7 +135,7 @@ pub async fn prepare(connection: &mut Connection, sql: &[u8]) -> Result<Prepared
     let head = parse::prepare_ok(&first).map_err(|error| connection.broken(error))?;
     let parameters = definitions(connection, head.parameters).await?;
     let columns = definitions(connection, head.columns).await?;
-    if let Some(evicted) = connection.statements.add(sql, head.statement_id) {
+    if let Some(evicted) = connection.has_prepared(sql, head.statement_id) {
         // COM_STMT_CLOSE has no answer.
         connection.send(Command::StmtClose, &evicted.to_le_bytes()).await.map_err(CommandError::from)?;
     }

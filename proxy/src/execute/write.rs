@@ -3,7 +3,7 @@
 //! They run in one transaction of ours: an error of any shard undoes the statement on all of them. The commits follow
 //! each other (`best_effort`): one that fails after another has succeeded is reported with its own code, never hidden.
 
-use shardway_routing::plan::{Gather, TransactionAccess};
+use shardway_routing::plan::{Access, Gather, TransactionAccess};
 use shardway_routing::refusal;
 use shardway_routing::topology::AcrossShards;
 
@@ -33,6 +33,12 @@ pub(super) async fn on_several(session: &mut Session, job: &Job<'_>) -> Result<(
     session.answer_written(&ok)
 }
 
+/// Runs a write on its only leg and answers the client, where the session knows better which id was inserted last.
+pub(super) async fn on_one(session: &mut Session, job: &Job<'_>) -> Result<(), Failure> {
+    let ok = legs(session, job).await?;
+    session.answer_written(&ok)
+}
+
 /// Whether a transaction of ours surrounds the statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
@@ -45,9 +51,35 @@ pub(super) fn begin(session: &mut Session) -> Own {
     if session.transaction.is_some() {
         return Own::No;
     }
-    let start = Start::Explicit(vec![b"BEGIN".to_vec()]);
+    let start = Start::Explicit(b"BEGIN".to_vec());
     session.transaction = Some(Transaction::new(start, TransactionAccess::ReadWrite));
     Own::Yes
+}
+
+/// Where the rules want it, a transaction writes on one backend only: counts in those of this statement.
+///
+/// # Errors
+/// When there would be another one.
+pub(super) fn on_one_backend(session: &mut Session, job: &Job<'_>) -> Result<(), Failure> {
+    let topology = job.topology();
+    let writes = matches!(job.plan.access, Access::Write | Access::Definition);
+    if !writes || topology.across_shards != AcrossShards::Refuse {
+        return Ok(());
+    }
+    let mut backends: Vec<String> =
+        session.transaction.as_ref().map(|open| open.written_on.clone()).unwrap_or_default();
+    backends.extend(job.route.legs.iter().map(|leg| topology.backend(leg.backend).name.clone()));
+    backends.sort_unstable();
+    backends.dedup();
+    if backends.len() > 1 {
+        return Err(refusal::ACROSS_SHARDS
+            .because(format!("{} would take part", backends.join(", ")))
+            .into());
+    }
+    if let Some(open) = &mut session.transaction {
+        open.written_on = backends;
+    }
+    Ok(())
 }
 
 /// Runs the statement on all its legs, inside the transaction. On an error nothing of it is left.
@@ -58,10 +90,6 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<OkPacket
         if !places.contains(&place) {
             places.push(place);
         }
-    }
-    let branches = session.branches().len();
-    if branches > 1 && job.topology().across_shards == AcrossShards::Refuse {
-        return Err(refusal::ACROSS_SHARDS.because(format!("{branches} backends take part")).into());
     }
     let guard = job.route.legs.len() > 1;
     if guard {
@@ -83,24 +111,58 @@ async fn legs(session: &mut Session, job: &Job<'_>) -> Result<OkPacket, Failure>
         shardway_routing::bind::side_plan(job.plan, job.route.side).map(|side| &side.gather),
         Some(Gather::First)
     );
+    // Of ids that an INSERT gives, a server tells the last row's.
+    let last_row = job.route.legs.iter().filter_map(|leg| leg.rows.last()).max();
+    let mut last_insert_id = None;
     for leg in &job.route.legs {
         let place = session.connection(job.view, leg.backend).await?;
         send::leg(session, place, job, leg).await?;
-        let ok = match session.at(place).answer().await {
+        let watch = session.watch(place);
+        let answer = session.at(place).answer().await;
+        drop(watch);
+        let ok = match answer {
             Ok(ok) => ok,
             Err(error) => {
                 let failure = Failure::from(error);
-                session.after_error(place).await?;
+                if let Failure::Server(error) = &failure {
+                    session.after_error(place, error.code).await?;
+                }
                 return Err(failure);
             }
         };
+        session.saw(place, ok.status);
+        if ok.warnings > 0 && !(once && total.is_some()) {
+            session.list_warnings(place).await?;
+        }
+        if last_row.is_some() && leg.rows.last() == last_row {
+            last_insert_id = Some(ok.last_insert_id);
+        }
         match &mut total {
             None => total = Some(ok),
             Some(_) if once => {}
             Some(total) => total.add(&ok),
         }
     }
-    Ok(total.expect("a route has at least one leg"))
+    let total = total.expect("a route has at least one leg");
+    Ok(OkPacket { last_insert_id: last_insert_id.unwrap_or(total.last_insert_id), ..total })
+}
+
+/// Sets the savepoint to which [`undo`] goes back, on every leg.
+pub(super) async fn save(session: &mut Session, job: &Job<'_>) -> Result<(), Failure> {
+    for leg in &job.route.legs {
+        let place = session.connection(job.view, leg.backend).await?;
+        session.at(place).run(&format!("SAVEPOINT {STATEMENT}")).await?;
+    }
+    Ok(())
+}
+
+/// Undoes what the statement has done on its legs.
+pub(super) async fn undo(session: &mut Session, job: &Job<'_>) -> Result<(), Failure> {
+    for leg in &job.route.legs {
+        let place = session.connection(job.view, leg.backend).await?;
+        session.undo_to(place, STATEMENT).await?;
+    }
+    Ok(())
 }
 
 async fn each(session: &mut Session, places: &[usize], statement: &str) -> Result<(), Failure> {

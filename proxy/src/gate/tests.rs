@@ -36,9 +36,19 @@ async fn a_transaction_that_does_not_end_undoes_the_barrier() {
     let gates = Gates::new(10);
     let _inside = gates.gate(&table("users")).enter(Visitor::New).await.unwrap();
     let held = gates.hold(&[table("orders"), table("users")], Duration::from_millis(50)).await;
-    assert!(matches!(held, Err(NotHeld::TimedOut { active: 1, .. })));
+    assert_eq!(held.unwrap_err().to_string(), "1 transaction had not ended after 50 ms");
     assert!(gates.gate(&table("users")).try_enter(Visitor::New).is_some(), "open again");
     assert!(gates.gate(&table("orders")).try_enter(Visitor::New).is_some(), "open again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_inside_several_gates_is_one() {
+    let gates = Gates::new(10);
+    let names = [table("orders"), table("users")];
+    let mut inside = vec![gates.gate(&names[0]).enter(Visitor::New).await.unwrap()];
+    inside.push(gates.gate(&names[1]).enter(Visitor::Inside).await.unwrap());
+    let held = gates.hold(&names, Duration::from_millis(50)).await;
+    assert_eq!(held.unwrap_err().to_string(), "at least 1 transaction had not ended after 50 ms");
 }
 
 #[tokio::test(start_paused = true)]

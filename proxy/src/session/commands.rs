@@ -2,12 +2,23 @@
 
 use std::rc::Rc;
 
-use shardway_routing::plan::{Autocommit, Begin, Completion, KillScope, SessionCommand};
+use mysql_common::constants::ColumnType;
+use shardway_routing::lex::{self, Flavour};
+use shardway_routing::plan::{
+    Autocommit, Begin, Characteristics, Completion, KillScope, Savepoint, SessionCommand, TransactionAccess,
+};
+use shardway_routing::refusal;
+use shardway_routing::topology::is_system;
 
 use super::transaction::{Start, Transaction};
-use super::{Failure, MySqlError, Session};
+use super::{Failure, MySqlError, Session, text};
 use crate::execute::finish;
 use crate::wire::command::Command;
+use crate::wire::reply::NewColumn;
+
+/// What `SHOW DATABASES` lists, in UTF-8 whatever character set the client has.
+const DATABASES: &[u8] =
+    b"SELECT CAST(CONVERT(SCHEMA_NAME USING utf8mb4) AS BINARY) FROM information_schema.SCHEMATA";
 
 impl Session {
     pub(super) async fn session_command(
@@ -16,7 +27,10 @@ impl Session {
         sql: &[u8],
     ) -> Result<(), Failure> {
         match command {
-            SessionCommand::ShowWarnings | SessionCommand::ShowErrors => {
+            SessionCommand::ShowWarnings(_)
+            | SessionCommand::ShowErrors(_)
+            | SessionCommand::CountWarnings
+            | SessionCommand::CountErrors => {
                 return self.show_warnings(command, sql).await;
             }
             _ => self.forget_diagnostics(),
@@ -24,18 +38,24 @@ impl Session {
         match command {
             SessionCommand::Begin(begin) => self.begin(*begin, sql).await,
             SessionCommand::Commit(completion) => {
-                let start = self.transaction.as_ref().map(|open| (open.start.clone(), open.access));
-                finish::commit(self).await?;
-                self.complete(*completion, start)
+                let before = self.transaction.as_ref().map(|open| (open.start.clone(), open.access));
+                let ended = finish::commit(self).await;
+                self.complete(*completion, before, ended)
             }
             SessionCommand::Rollback(completion) => {
-                let start = self.transaction.as_ref().map(|open| (open.start.clone(), open.access));
-                finish::rollback(self).await?;
-                self.complete(*completion, start)
+                let before = self.transaction.as_ref().map(|open| (open.start.clone(), open.access));
+                let ended = finish::rollback(self).await;
+                self.complete(*completion, before, ended)
             }
-            SessionCommand::Savepoint => self.savepoint(sql).await,
+            SessionCommand::Savepoint(what) => self.savepoint(what, sql).await,
             SessionCommand::Use { database } => self.use_database(database),
-            SessionCommand::Set(assignments) => self.set(assignments, sql).await,
+            SessionCommand::Set(set) => {
+                self.access.may_run(&set.needs, self.characters)?;
+                self.set(set, sql).await
+            }
+            SessionCommand::NextTransaction(next) => self.set_next_transaction(*next).await,
+            SessionCommand::Malformed => self.malformed(sql).await,
+            SessionCommand::Empty => self.answer_ok(),
             SessionCommand::ShowProcesslist => self.show_processlist(),
             SessionCommand::Kill { query_only, id } => self.kill(*id, *query_only).await,
             SessionCommand::ExplainRoute { offset } => {
@@ -49,31 +69,43 @@ impl Session {
                 let database = self.database.as_deref().map(str::to_owned);
                 self.answer_table(&[column], &[vec![database]])
             }
-            SessionCommand::ShowDatabases => self.show_databases(),
-            SessionCommand::ShowWarnings | SessionCommand::ShowErrors => unreachable!("answered above"),
+            SessionCommand::ShowDatabases => self.show_databases().await,
+            SessionCommand::ShowWarnings(_)
+            | SessionCommand::ShowErrors(_)
+            | SessionCommand::CountWarnings
+            | SessionCommand::CountErrors => unreachable!("answered above"),
         }
     }
 
     async fn begin(&mut self, begin: Begin, sql: &[u8]) -> Result<(), Failure> {
         // A BEGIN inside a transaction commits it.
+        let is_inside = self.transaction.is_some();
         finish::commit(self).await?;
-        let mut statements: Vec<Vec<u8>> = self.next_transaction.take().into_iter().collect();
-        statements.push(sql.to_vec());
-        self.transaction = Some(Transaction::new(Start::Explicit(statements), begin.access));
+        if is_inside && self.worker.shared.server_version().flavour == Flavour::MariaDb {
+            // MySQL lets what SET TRANSACTION has said go on.
+            self.next_transaction = Characteristics::default();
+        }
+        self.transaction = Some(Transaction::new(Start::Explicit(sql.to_vec()), begin.access));
         self.answer_ok()
     }
 
+    /// After the end of a transaction, or where there was none.
     fn complete(
         &mut self,
         completion: Completion,
-        before: Option<(Start, shardway_routing::plan::TransactionAccess)>,
+        before: Option<(Start, TransactionAccess)>,
+        ended: Result<(), Failure>,
     ) -> Result<(), Failure> {
+        if completion != Completion::Chain || ended.is_err() {
+            self.next_transaction = Characteristics::default();
+        }
+        ended?;
         match completion {
             Completion::Plain => self.answer_ok(),
             Completion::Chain => {
-                if let Some((start, access)) = before {
-                    self.transaction = Some(Transaction::new(start, access));
-                }
+                let begun = (Start::Explicit(b"BEGIN".to_vec()), TransactionAccess::ReadWrite);
+                let (start, access) = before.filter(|(start, _)| *start != Start::Implicit).unwrap_or(begun);
+                self.transaction = Some(Transaction::new(start, access));
                 self.answer_ok()
             }
             Completion::Release => {
@@ -84,20 +116,73 @@ impl Session {
         }
     }
 
+    /// What no server takes: a backend says why, in its own words.
+    pub(super) async fn malformed(&mut self, sql: &[u8]) -> Result<(), Failure> {
+        let place = self.ask_home(sql).await?;
+        self.at(place).spoil();
+        Err(refusal::UNSUPPORTED.because("an unknown form of a statement about transactions").into())
+    }
+
+    /// A text without words. Whether its comments are complete, a backend says.
+    pub(super) async fn empty(&mut self, sql: &[u8]) -> Result<(), Failure> {
+        self.forget_diagnostics();
+        if text::is_blank(sql) {
+            return Err(Failure::Own(MySqlError::EmptyQuery, "Query was empty".to_owned()));
+        }
+        let server = self.worker.shared.server_version();
+        // What is executable there is not for this server.
+        if lex::expand_executable_comments(sql, self.quoting, server).is_none() {
+            self.ask_home(sql).await?;
+        }
+        self.answer_ok()
+    }
+
+    /// Runs a statement without a result set where statements without tables run, outside of the transaction.
+    async fn ask_home(&mut self, sql: &[u8]) -> Result<usize, Failure> {
+        let view = self.worker.view();
+        let home = view.snapshot.topology.home(self.database.as_deref())?;
+        let place = self.connection_aside(&view, home).await?;
+        self.at(place).run(sql).await?;
+        Ok(place)
+    }
+
     /// On every branch, and noted for the branches to come.
-    async fn savepoint(&mut self, sql: &[u8]) -> Result<(), Failure> {
+    async fn savepoint(&mut self, what: &Savepoint, sql: &[u8]) -> Result<(), Failure> {
         self.begin_implicitly();
+        let at = |name: &str| {
+            let open = self.transaction.as_ref()?;
+            open.savepoints.iter().position(|(set, _)| set.to_lowercase() == name.to_lowercase())
+        };
+        // A branch that joins later makes the savepoints that there are, and no others; so their names are known here.
+        let known = match what {
+            Savepoint::Set(name) => at(name),
+            Savepoint::RollbackTo(name) | Savepoint::Release(name) => Some(at(name).ok_or_else(|| {
+                let message = format!("SAVEPOINT {name} does not exist");
+                Failure::Own(MySqlError::NoSavepoint, message)
+            })?),
+        };
         for place in self.branches() {
             self.at(place).simple(Command::Query, sql).await?;
         }
         if let Some(open) = &mut self.transaction {
-            open.savepoints.push(sql.to_vec());
+            match (what, known) {
+                (Savepoint::Set(name), known) => {
+                    known.map(|at| open.savepoints.remove(at));
+                    open.savepoints.push((name.clone(), sql.to_vec()));
+                }
+                (Savepoint::RollbackTo(_), Some(at)) => open.savepoints.truncate(at + 1),
+                (Savepoint::Release(_), Some(at)) => open.savepoints.truncate(at),
+                (Savepoint::RollbackTo(_) | Savepoint::Release(_), None) => {}
+            }
         }
         self.answer_ok()
     }
 
     pub(super) fn use_database(&mut self, name: &str) -> Result<(), Failure> {
-        self.may_use(name)?;
+        if name.is_empty() {
+            return Err(Failure::Own(MySqlError::NoDatabase, "No database selected".to_owned()));
+        }
+        self.access.may_use(name)?;
         let view = self.worker.view();
         if !view.snapshot.topology.serves(name) {
             return Err(Failure::Own(MySqlError::UnknownDatabase, format!("Unknown database '{name}'")));
@@ -107,23 +192,24 @@ impl Session {
         self.answer_ok()
     }
 
-    /// Refuses a database that the user's entry in the configuration does not list.
-    pub fn may_use(&self, database: &str) -> Result<(), Failure> {
-        if self.access.databases.allow(database) || shardway_routing::topology::is_system(database) {
-            return Ok(());
-        }
-        let (user, host) = (&self.info.user(), self.info.peer.ip());
-        let message = format!("Access denied for user '{user}'@'{host}' to database '{database}'");
-        Err(Failure::Own(MySqlError::AccessDenied, message))
-    }
-
-    fn show_databases(&mut self) -> Result<(), Failure> {
+    /// Those that the rules name, and of a server's own list those that it is asked for under the same name; in the order
+    /// of servers, by bytes.
+    async fn show_databases(&mut self) -> Result<(), Failure> {
         let view = self.worker.view();
-        let mut names: Vec<String> =
-            view.snapshot.topology.databases.iter().map(|database| database.name.clone()).collect();
-        names.retain(|name| self.may_use(name).is_ok());
-        names.push("information_schema".to_owned());
+        let topology = &view.snapshot.topology;
+        let backend = topology.other_databases.map_or_else(|| topology.home(None), Ok)?;
+        let place = self.connection_aside(&view, backend).await?;
+        let listed = self.at(place).rows(DATABASES).await?;
+        let names = listed.rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
+        let mut names: Vec<String> = names.filter_map(|name| String::from_utf8(name).ok()).collect();
+        let carriers: Vec<&str> = topology.carriers_beside(backend).collect();
+        names.retain(|name| {
+            is_system(name) || topology.other_databases.is_some() && !carriers.contains(&name.as_str())
+        });
+        names.extend(topology.databases.iter().map(|database| database.name.clone()));
+        names.retain(|name| self.access.may_use(name).is_ok());
         names.sort();
+        names.dedup();
         let rows: Vec<_> = names.into_iter().map(|name| vec![Some(name)]).collect();
         self.answer_table(&["Database"], &rows)
     }
@@ -132,11 +218,38 @@ impl Session {
         if let Some(place) = self.with_warnings() {
             return self.relay_on(place, sql).await;
         }
-        let rows = self.last_error().map(|error| {
+        let text =
+            |field: &Option<Vec<u8>>| field.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
+        let listed = self.listed_warnings.as_ref().map(|listed| listed.rows.as_slice()).unwrap_or_default();
+        let mut rows: Vec<Vec<Option<String>>> =
+            listed.iter().map(|row| row.iter().map(text).collect()).collect();
+        rows.extend(self.last_error().map(|error| {
             vec![Some("Error".to_owned()), Some(error.code.to_string()), Some(error.message.clone())]
-        });
-        debug_assert!(matches!(command, SessionCommand::ShowWarnings | SessionCommand::ShowErrors));
-        self.answer_table(&["Level", "Code", "Message"], &rows.into_iter().collect::<Vec<_>>())
+        }));
+        let errors_only = matches!(command, SessionCommand::ShowErrors(_) | SessionCommand::CountErrors);
+        rows.retain(|row| !errors_only || row.first() == Some(&Some("Error".to_owned())));
+        let count = rows.len() as u64;
+        match command {
+            SessionCommand::CountWarnings => self.answer_number("@@session.warning_count", count),
+            SessionCommand::CountErrors => self.answer_number("@@session.error_count", count),
+            SessionCommand::ShowWarnings(shown) | SessionCommand::ShowErrors(shown) => {
+                let number = |count| usize::try_from(count).unwrap_or(usize::MAX);
+                let rows: Vec<_> =
+                    rows.into_iter().skip(number(shown.skip)).take(number(shown.take)).collect();
+                self.answer_diagnostics(&rows)
+            }
+            _ => unreachable!("the others are not about warnings"),
+        }
+    }
+
+    fn answer_diagnostics(&mut self, rows: &[Vec<Option<String>>]) -> Result<(), Failure> {
+        let column = |name, column_type| NewColumn { name, column_type };
+        let columns = [
+            column("Level", ColumnType::MYSQL_TYPE_VAR_STRING),
+            column("Code", ColumnType::MYSQL_TYPE_LONG),
+            column("Message", ColumnType::MYSQL_TYPE_VAR_STRING),
+        ];
+        self.answer_rows(&columns, rows)
     }
 
     fn show_processlist(&mut self) -> Result<(), Failure> {
@@ -187,8 +300,9 @@ impl Session {
         self.drop_pinned();
         self.autocommit = Autocommit::On;
         self.quoting = shardway_routing::lex::Quoting::default();
-        self.vars = Rc::new(crate::backend::vars::Vars::default());
-        self.next_transaction = None;
+        self.fractions = shardway_routing::key::Fractions::default();
+        self.vars_are(Rc::clone(&self.login_vars));
+        self.next_transaction = Characteristics::default();
         self.last_insert_id = 0;
         self.forget_diagnostics();
         self.clear_prepared();

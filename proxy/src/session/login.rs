@@ -2,22 +2,34 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use mysql_common::constants::CapabilityFlags;
 use rand::RngCore as _;
+use shardway_routing::bind::Characters;
+use shardway_routing::key::Fractions;
 use shardway_routing::lex::{Flavour, Lexed, Quoting};
-use shardway_routing::plan::Autocommit;
+use shardway_routing::plan::rights::{Account, Databases, Writes};
+use shardway_routing::plan::{Autocommit, Characteristics};
+use shardway_routing::refusal;
 
+use super::characteristics::Alone;
 use super::prepared::PreparedStatements;
-use super::{Failure, Session, UserAccess, Writes};
+use super::seen::Seen;
+use super::{Failure, MySqlError, Part, Rows, Session};
 use crate::backend::vars::Vars;
 use crate::client::{Client, ReadError};
-use crate::config::{Databases, Role, User};
+use crate::config::{Role, User};
 use crate::execute::finish;
 use crate::session_info::SessionInfo;
 use crate::shared::Shared;
-use crate::wire::charset;
-use crate::wire::greeting::{Accepted, Greeting, Login, LoginStep, OFFERED};
+use crate::tls::Demand;
+use crate::wire::charset::{self, Asked};
+use crate::wire::greeting::{self, Accepted, Greeting, Login, LoginStep, OFFERED, Tls};
 use crate::worker::Worker;
+
+/// The longest packet of a login: names, a proof, and connection attributes, which servers limit to 64 KiB.
+pub(super) const PACKET_MAX: usize = 80 * 1024;
 
 /// Greets and logs in. `None`: the client has been told why not, or has gone.
 pub(super) async fn log_in(
@@ -27,17 +39,30 @@ pub(super) async fn log_in(
 ) -> Option<Session> {
     let salt = salt();
     let plugin = plugin(&worker.shared);
+    let (tls, flag) = match worker.shared.configured().tls.as_ref().map(|tls| tls.demand) {
+        None => (Tls::Off, CapabilityFlags::empty()),
+        Some(Demand::Optional) => (Tls::Offered, CapabilityFlags::CLIENT_SSL),
+        Some(Demand::Required) => (Tls::Required, CapabilityFlags::CLIENT_SSL),
+    };
     let greeting = Greeting {
         version: &worker.shared.greeting_version(),
         connection_id: u32::try_from(info.id & 0xFFFF_FFFF).unwrap_or(u32::MAX),
         salt,
-        capabilities: OFFERED.bits(),
+        capabilities: (OFFERED | flag).bits(),
         plugin,
+        collation: worker.shared.greeting_collation(),
     };
     client.seq = 0;
     client.packet(&greeting.payload());
     client.flush().await.ok()?;
-    let accepted = authenticate(&mut client, worker, info, Login::new(salt, plugin)).await?;
+    let mut login = Login::new(salt, plugin, tls);
+    let mut entered = authenticate(&mut client, worker, info, &mut login).await?;
+    if matches!(entered, Entered::AsksForTls) {
+        client = secure(client, worker, info).await?;
+        login.secured();
+        entered = authenticate(&mut client, worker, info, &mut login).await?;
+    }
+    let Entered::As(accepted) = entered else { return None };
     client.capabilities = accepted.capabilities & OFFERED.bits();
     let mut session = Session {
         worker: Rc::clone(worker),
@@ -47,13 +72,26 @@ pub(super) async fn log_in(
         vars: Rc::new(Vars::default()),
         autocommit: Autocommit::On,
         quoting: Quoting::default(),
+        fractions: Fractions::default(),
+        characters: Characters::default(),
+        login_vars: Rc::new(Vars::default()),
         held: Vec::new(),
         transaction: None,
-        next_transaction: None,
+        seen: Seen::default(),
+        rows: Rows::NotSeen,
+        next_transaction: Characteristics::default(),
+        alone: Alone::No,
         prepared: PreparedStatements::default(),
         last_insert_id: 0,
+        numbered: None,
+        row_count: 0,
+        found_rows: 0,
         last_error: None,
-        access: UserAccess { databases: Databases::All, writes: Writes::Refused },
+        listed_warnings: None,
+        access: Account::new(Databases::All, Writes::Refused),
+        part: Part::Only,
+        errors: 0,
+        account: Rc::from(""),
         lexed: Lexed::default(),
     };
     match session.enter(&accepted) {
@@ -68,12 +106,31 @@ pub(super) async fn log_in(
     }
 }
 
+/// What a client has come to.
+enum Entered {
+    As(Accepted),
+    AsksForTls,
+}
+
+/// `None`: the handshake failed.
+async fn secure(client: Client, worker: &Worker, info: &SessionInfo) -> Option<Client> {
+    let configured = worker.shared.configured();
+    match client.secure(&configured.tls.as_ref()?.identity).await {
+        Ok(client) => Some(client),
+        Err(error) => {
+            worker.shared.metrics.tls_failed.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(session = info.id, peer = %info.peer, %error, "a client's TLS handshake failed");
+            None
+        }
+    }
+}
+
 async fn authenticate(
     client: &mut Client,
     worker: &Rc<Worker>,
     info: &Arc<SessionInfo>,
-    mut login: Login,
-) -> Option<Accepted> {
+    login: &mut Login,
+) -> Option<Entered> {
     let mut packet = Vec::new();
     let host = info.peer.ip().to_string();
     loop {
@@ -86,8 +143,9 @@ async fn authenticate(
             }
             Err(_) => return None,
         }
+        let configured = worker.shared.configured();
         let step = login.on_packet(&packet, &host, |user| {
-            worker.shared.config.user(user).map(|known| known.password.reveal().as_bytes().to_vec())
+            configured.user(user).map(|known| known.password.reveal().as_bytes().to_vec())
         });
         match step {
             LoginStep::Send(payload) => {
@@ -98,11 +156,19 @@ async fn authenticate(
                 if let Some(payload) = before {
                     client.packet(&payload);
                 }
-                return Some(accepted);
+                return Some(Entered::As(accepted));
             }
+            LoginStep::Secure => return Some(Entered::AsksForTls),
             LoginStep::Refused(error) => {
                 tracing::info!(session = info.id, peer = %info.peer, error = error.message, "refused a login");
                 client.pass_on(&error);
+                let _ = client.flush().await;
+                return None;
+            }
+            LoginStep::Insecure(denied) => {
+                tracing::info!(session = info.id, peer = %info.peer, "refused a login without TLS");
+                let is_mysql = worker.shared.server_version().flavour == Flavour::MySql;
+                client.pass_on(&if is_mysql { greeting::insecure() } else { denied });
                 let _ = client.flush().await;
                 return None;
             }
@@ -113,11 +179,26 @@ async fn authenticate(
 impl Session {
     /// Takes over what the client said when it logged in, and says OK.
     fn enter(&mut self, accepted: &Accepted) -> Result<(), Failure> {
-        let config = Arc::clone(&self.worker.shared.config);
+        let config = self.worker.shared.configured();
         let user = config.user(&accepted.user).ok_or(Failure::Over)?;
         self.access = access(user);
         self.info.logged_in(&accepted.user);
-        self.vars = Rc::new(charset_vars(accepted.charset, self.worker.shared.server_version().flavour));
+        self.account = format!("{}@{}", accepted.user, self.info.peer.ip()).into();
+        let shared = &self.worker.shared;
+        let vars = match charset::asked(accepted.charset, shared.server_version().flavour) {
+            Asked::For(charset) => charset.vars(),
+            Asked::Default => shared.default_charset().vars(),
+            Asked::Impossible(charset) => {
+                let message =
+                    format!("Variable 'character_set_client' can't be set to the value of '{charset}'");
+                return Err(Failure::Own(MySqlError::WrongValue, message));
+            }
+        };
+        if let Some(name) = charset::unsafe_in(&vars) {
+            return Err(refusal::UNSAFE_CHARSET.because(name).into());
+        }
+        self.login_vars = Rc::new(vars);
+        self.vars_are(Rc::clone(&self.login_vars));
         match accepted.database.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => self.use_database(name),
             None => self.answer_ok(),
@@ -136,10 +217,17 @@ impl Session {
         let accepted = self.authenticate_again(login, argument, &worker, &info).await?;
         self.autocommit = Autocommit::On;
         self.quoting = Quoting::default();
-        self.next_transaction = None;
+        self.fractions = Fractions::default();
+        self.next_transaction = Characteristics::default();
         self.last_insert_id = 0;
         self.database = None;
-        self.enter(&accepted)
+        self.forget_diagnostics();
+        // Half of the new account and half of the old one is nobody.
+        if let Err(error) = self.enter(&accepted) {
+            self.fail(error).await?;
+            return Err(Failure::Over);
+        }
+        Ok(())
     }
 
     async fn authenticate_again(
@@ -150,14 +238,18 @@ impl Session {
         info: &Arc<SessionInfo>,
     ) -> Result<Accepted, Failure> {
         let host = info.peer.ip().to_string();
+        let configured = worker.shared.configured();
         let step = login.on_packet(argument, &host, |user| {
-            worker.shared.config.user(user).map(|known| known.password.reveal().as_bytes().to_vec())
+            configured.user(user).map(|known| known.password.reveal().as_bytes().to_vec())
         });
         match step {
             LoginStep::Send(payload) => {
                 self.client.packet(&payload);
                 self.client.flush().await.map_err(|_| Failure::Over)?;
-                authenticate(&mut self.client, worker, info, login).await.ok_or(Failure::Over)
+                match authenticate(&mut self.client, worker, info, &mut login).await {
+                    Some(Entered::As(accepted)) => Ok(accepted),
+                    _ => Err(Failure::Over),
+                }
             }
             LoginStep::Accepted { before, accepted } => {
                 if let Some(payload) = before {
@@ -166,18 +258,19 @@ impl Session {
                 Ok(accepted)
             }
             // As a server does: the answer is the error, and the connection ends.
-            LoginStep::Refused(error) => {
+            LoginStep::Refused(error) | LoginStep::Insecure(error) => {
                 self.client.pass_on(&error);
                 let _ = self.client.flush().await;
                 Err(Failure::Over)
             }
+            LoginStep::Secure => Err(Failure::Over),
         }
     }
 }
 
-fn access(user: &User) -> UserAccess {
+fn access(user: &User) -> Account {
     let writes = if user.role == Role::ReadOnly { Writes::Refused } else { Writes::Allowed };
-    UserAccess { databases: user.databases.clone(), writes }
+    Account::new(user.databases.clone(), writes)
 }
 
 /// Random bytes that no client mistakes for the end of a string.
@@ -193,18 +286,4 @@ fn plugin(shared: &Shared) -> &'static str {
         Flavour::MySql => "caching_sha2_password",
         Flavour::MariaDb => "mysql_native_password",
     }
-}
-
-/// The character set named at login, as the session's variables. An unknown one leaves the backend's default.
-fn charset_vars(id: u16, flavour: Flavour) -> Vars {
-    let Some((charset, mut collation)) = charset::names(id) else { return Vars::default() };
-    // MySQL's newer collations are unknown to MariaDB, which then takes the character set's default.
-    if flavour == Flavour::MariaDb && collation.contains("_0900_") {
-        collation = format!("{charset}_general_ci");
-    }
-    Vars::of(&[
-        ("character_set_client", &format!("'{charset}'")),
-        ("character_set_results", &format!("'{charset}'")),
-        ("collation_connection", &format!("'{collation}'")),
-    ])
 }

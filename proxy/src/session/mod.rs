@@ -6,10 +6,16 @@
 //! - Whatever ends a session, its transaction is rolled back and no connection in an unknown state is given back.
 
 mod answers;
+pub(crate) mod characteristics;
 mod commands;
+mod fields;
 pub(crate) mod held;
 pub(crate) mod login;
+mod long_data;
+mod modes;
+mod number;
 mod prepared;
+mod seen;
 mod settings;
 mod text;
 pub mod transaction;
@@ -18,23 +24,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use shardway_routing::bind::Characters;
+use shardway_routing::key::Fractions;
 use shardway_routing::lex::{Lexed, Quoting};
-use shardway_routing::plan::Autocommit;
+use shardway_routing::plan::rights::Account;
+use shardway_routing::plan::{Autocommit, Characteristics};
 use shardway_routing::refusal::{self, Refusal};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::backend::CommandError;
+use crate::backend::connection;
 use crate::backend::vars::Vars;
 use crate::client::{Client, ReadError};
-use crate::config::Databases;
 use crate::session_info::SessionInfo;
+use crate::stream::Stream;
 use crate::wire::command::Command;
 use crate::wire::parse::ErrPacket;
 use crate::worker::Worker;
 
+use characteristics::Alone;
 pub use held::Held;
 use prepared::PreparedStatements;
+use seen::Seen;
 use transaction::Transaction;
 
 /// The state of one client's session.
@@ -49,31 +61,59 @@ pub struct Session {
     pub vars: Rc<Vars>,
     pub autocommit: Autocommit,
     pub quoting: Quoting,
+    /// What its servers do with fractions of a second that a column does not keep, where it has set a `sql_mode`.
+    pub fractions: Fractions,
+    pub characters: Characters,
+    /// The character set named at login, which a reset brings back.
+    login_vars: Rc<Vars>,
     /// Backend connections that outlive a statement.
     pub held: Vec<Held>,
     pub transaction: Option<Transaction>,
-    /// `SET TRANSACTION …` for the next transaction only.
-    next_transaction: Option<Vec<u8>>,
+    /// Where it has got rows from.
+    pub seen: Seen,
+    /// Of the statement that runs.
+    pub rows: Rows,
+    /// What `SET TRANSACTION` has said, until a transaction has ended.
+    pub next_transaction: Characteristics,
+    alone: Alone,
     prepared: PreparedStatements,
     pub last_insert_id: u64,
+    /// The first generated id of the statement that runs.
+    pub numbered: Option<u64>,
+    /// What `ROW_COUNT()` and `FOUND_ROWS()` answer.
+    pub row_count: i64,
+    pub found_rows: u64,
     /// Of the last statement, for `SHOW WARNINGS`.
     last_error: Option<ErrPacket>,
-    access: UserAccess,
+    /// What several shards' warnings were, where no connection has all of them.
+    listed_warnings: Option<connection::Rows>,
+    pub access: Account,
+    /// How the statement stands among those of its packet.
+    pub part: Part,
+    /// What `USER()` answers.
+    pub account: Rc<str>,
+    /// Answers so far that were errors.
+    errors: u64,
     /// Reused from statement to statement.
     lexed: Lexed,
 }
 
-/// What the logged-in user may do.
-#[derive(Debug, Clone)]
-pub struct UserAccess {
-    pub databases: Databases,
-    pub writes: Writes,
+/// Does the client get to see rows, or that rows have been written?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    Seen,
+    NotSeen,
 }
 
+/// A statement's place in its packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writes {
-    Allowed,
-    Refused,
+pub enum Part {
+    /// It came alone.
+    Only,
+    /// Another one comes after it.
+    Followed,
+    /// Others came before it.
+    Last,
 }
 
 /// Why a statement was not answered with a result.
@@ -101,13 +141,19 @@ pub enum Failure {
 pub enum MySqlError {
     NoDatabase,
     UnknownDatabase,
-    AccessDenied,
     UnknownCommand,
     UnknownStatement,
     WrongArguments,
     NoSuchThread,
-    ReadOnly,
     NotPreparable,
+    NoSavepoint,
+    TransactionInProgress,
+    WrongValue,
+    WrongType,
+    MalformedPacket,
+    NoCursor,
+    EmptyQuery,
+    TooLongData,
 }
 
 impl MySqlError {
@@ -116,13 +162,19 @@ impl MySqlError {
         match self {
             MySqlError::NoDatabase => 1046,
             MySqlError::UnknownDatabase => 1049,
-            MySqlError::AccessDenied => 1044,
             MySqlError::UnknownCommand => 1047,
             MySqlError::UnknownStatement => 1243,
             MySqlError::WrongArguments => 1210,
             MySqlError::NoSuchThread => 1094,
-            MySqlError::ReadOnly => 1290,
             MySqlError::NotPreparable => 1295,
+            MySqlError::NoSavepoint => 1305,
+            MySqlError::TransactionInProgress => 1568,
+            MySqlError::WrongValue => 1231,
+            MySqlError::WrongType => 1232,
+            MySqlError::MalformedPacket => 1835,
+            MySqlError::NoCursor => 1421,
+            MySqlError::EmptyQuery => 1065,
+            MySqlError::TooLongData => 1105,
         }
     }
 
@@ -130,7 +182,12 @@ impl MySqlError {
     pub fn sql_state(self) -> &'static str {
         match self {
             MySqlError::NoDatabase => "3D000",
-            MySqlError::UnknownDatabase | MySqlError::AccessDenied => "42000",
+            MySqlError::UnknownDatabase
+            | MySqlError::NoSavepoint
+            | MySqlError::WrongValue
+            | MySqlError::WrongType
+            | MySqlError::EmptyQuery => "42000",
+            MySqlError::TransactionInProgress => "25001",
             MySqlError::UnknownCommand => "08S01",
             _ => "HY000",
         }
@@ -154,8 +211,8 @@ impl From<CommandError> for Failure {
 
 /// Serves one client until it leaves.
 pub async fn serve(stream: TcpStream, worker: Rc<Worker>, info: Arc<SessionInfo>) {
-    let config = Arc::clone(&worker.shared.config);
-    let client = Client::new(stream, config.limits.max_packet);
+    let config = worker.shared.configured();
+    let client = Client::new(Stream::Plain(stream), config.limits.max_packet.min(login::PACKET_MAX));
     let login = login::log_in(client, &worker, &info);
     let mut session = match timeout(config.limits.handshake_timeout, login).await {
         Ok(Some(session)) => session,
@@ -165,6 +222,7 @@ pub async fn serve(stream: TcpStream, worker: Rc<Worker>, info: Arc<SessionInfo>
             return;
         }
     };
+    session.client.admit(config.limits.max_packet);
     session.run(config.limits.idle_timeout).await;
     session.abandon().await;
 }
@@ -215,10 +273,7 @@ impl Session {
             return Err(Failure::Own(MySqlError::UnknownCommand, "Unknown command".into()));
         };
         match Command::from_byte(code) {
-            Some(Command::Query) => {
-                self.info.starts(argument);
-                self.query(argument).await
-            }
+            Some(Command::Query) => self.query(argument).await,
             Some(Command::StmtExecute) => self.execute_prepared(argument).await,
             Some(Command::StmtPrepare) => {
                 self.info.starts(argument);
@@ -226,6 +281,7 @@ impl Session {
             }
             Some(Command::StmtClose) => self.close_prepared(argument).await,
             Some(Command::StmtReset) => self.reset_prepared(argument),
+            Some(Command::StmtFetch) => self.fetch(argument),
             Some(Command::StmtSendLongData) => self.long_data(argument),
             Some(Command::Quit) => Err(Failure::Over),
             Some(Command::Ping) => self.answer_ok(),
@@ -234,8 +290,8 @@ impl Session {
             Some(Command::ChangeUser) => self.change_user(argument).await,
             Some(Command::Statistics) => self.statistics(),
             Some(Command::ProcessKill) => self.process_kill(argument).await,
-            // The second argument of SET_OPTION switches several statements per packet on (0) or off (1).
-            Some(Command::SetOption) if argument.first() == Some(&1) => self.answer_eof(),
+            Some(Command::FieldList) => self.field_list(argument).await,
+            Some(Command::SetOption) => self.set_option(argument),
             _ => Err(Failure::Refused(refusal::UNKNOWN_COMMAND.because(format!("command {code}")))),
         }
     }
@@ -268,6 +324,7 @@ impl Session {
             Failure::Over => return Err(Failure::Over),
         };
         self.client.pass_on(&error);
+        self.row_count = -1;
         self.last_error = Some(error);
         self.client.flush().await.map_err(|_| Failure::Over)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shardway_routing::plan::TransactionAccess;
 
+use crate::execute::behind::LeftRows;
 use crate::execute::mirror::TouchedRow;
 use crate::gate::{Gate, Pass, QueueFull, Visitor};
 
@@ -14,17 +15,21 @@ pub struct Transaction {
     pub access: TransactionAccess,
     /// Held until the end, so no rule change can fall into the middle of it.
     pub gates: Gateways,
-    /// `SAVEPOINT`, `ROLLBACK TO` and `RELEASE` so far: a branch that joins later runs them first, on no data.
-    pub savepoints: Vec<Vec<u8>>,
+    /// The savepoints that there are, and what made them: a branch that joins later makes them first.
+    pub savepoints: Vec<(String, Vec<u8>)>,
     /// Rows written under double write, which the other side gets at commit.
     pub touched: Vec<TouchedRow>,
+    /// Rows that it leaves to the streams of their moves.
+    pub left: Vec<LeftRows>,
+    /// Names of the backends that it has written on, where the rules let it write on one only.
+    pub written_on: Vec<String>,
 }
 
 /// What opens the transaction on a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// These statements, in order.
-    Explicit(Vec<Vec<u8>>),
+    /// This statement.
+    Explicit(Vec<u8>),
     /// Any statement, as the connection has `autocommit = 0`.
     Implicit,
 }
@@ -38,7 +43,15 @@ pub struct Gateways {
 impl Transaction {
     #[must_use]
     pub fn new(start: Start, access: TransactionAccess) -> Transaction {
-        Transaction { start, access, gates: Gateways::default(), savepoints: Vec::new(), touched: Vec::new() }
+        Transaction {
+            start,
+            access,
+            gates: Gateways::default(),
+            savepoints: Vec::new(),
+            touched: Vec::new(),
+            left: Vec::new(),
+            written_on: Vec::new(),
+        }
     }
 }
 

@@ -16,6 +16,15 @@ pub struct Login<'a> {
     pub database: Option<&'a str>,
     /// Flags to ask for besides those that are always asked for.
     pub capabilities: u32,
+    pub security: Security,
+}
+
+/// Where the login goes on after the greeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    Plain,
+    /// Inside TLS, or nowhere.
+    Tls,
 }
 
 /// A login under way.
@@ -40,6 +49,8 @@ enum Stage {
 #[derive(Debug)]
 pub enum ConnectStep {
     Send(Vec<u8>),
+    /// Send this, do the handshake of TLS, and go on with [`Connect::secured`].
+    Secure(Vec<u8>),
     /// Another packet of the server.
     Wait,
     Failed(ErrPacket),
@@ -62,6 +73,8 @@ pub enum ConnectError {
     Malformed(#[from] Malformed),
     #[error("it asks for the authentication plugin {0}, which is not supported")]
     Plugin(String),
+    #[error("it does not offer TLS, which the rules ask for")]
+    NoTls,
     #[error("it speaks protocol {0}")]
     Protocol(u8),
 }
@@ -105,6 +118,9 @@ impl<'a> Connect<'a> {
             (0xFE, request) => self.switch(request),
             (0x01, [3]) => Ok(ConnectStep::Wait),
             // Only this plugin may ask: under another one the password would leave for no reason.
+            (0x01, [4]) if self.plugin == CACHING_SHA2 && self.login.security == Security::Tls => {
+                Ok(ConnectStep::Send(self.login.password.bytes().chain([0]).collect()))
+            }
             (0x01, [4]) if self.plugin == CACHING_SHA2 => {
                 self.stage = Stage::Key;
                 Ok(ConnectStep::Send(vec![2]))
@@ -142,19 +158,39 @@ impl<'a> Connect<'a> {
         }
         self.session.capabilities = ours & theirs;
         self.stage = Stage::Answer;
-        Ok(ConnectStep::Send(self.response()))
+        match self.login.security {
+            Security::Plain => Ok(ConnectStep::Send(self.response())),
+            Security::Tls if theirs & CapabilityFlags::CLIENT_SSL.bits() == 0 => Err(ConnectError::NoTls),
+            Security::Tls => Ok(ConnectStep::Secure(self.head())),
+        }
+    }
+
+    /// The first packet inside TLS.
+    #[must_use]
+    pub fn secured(&mut self) -> Vec<u8> {
+        self.response()
+    }
+
+    /// What a response begins with, and all of a request for TLS.
+    fn head(&self) -> Vec<u8> {
+        const UTF8MB4: u8 = 45;
+        let tls = match self.login.security {
+            Security::Plain => CapabilityFlags::empty(),
+            Security::Tls => CapabilityFlags::CLIENT_SSL,
+        };
+        let mut out = (self.session.capabilities | tls.bits()).to_le_bytes().to_vec();
+        out.extend_from_slice(&(1_u32 << 30).to_le_bytes());
+        out.push(UTF8MB4);
+        out.extend_from_slice(&[0; 23]);
+        out
     }
 
     fn response(&mut self) -> Vec<u8> {
-        const UTF8MB4: u8 = 45;
         // A plugin that we do not know is answered with one we do: the server then asks to switch.
         if ![NATIVE, CACHING_SHA2].contains(&self.plugin.as_str()) {
             NATIVE.clone_into(&mut self.plugin);
         }
-        let mut out = self.session.capabilities.to_le_bytes().to_vec();
-        out.extend_from_slice(&(1_u32 << 30).to_le_bytes());
-        out.push(UTF8MB4);
-        out.extend_from_slice(&[0; 23]);
+        let mut out = self.head();
         out.extend_from_slice(self.login.user.as_bytes());
         out.push(0);
         put_string(&self.proof(), &mut out);
@@ -189,5 +225,40 @@ impl<'a> Connect<'a> {
     fn masked_password(&self) -> Vec<u8> {
         let password = self.login.password.bytes().chain([0]);
         password.zip(self.salt.iter().cycle()).map(|(byte, salt)| byte ^ salt).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::greeting::{Greeting, OFFERED};
+    use super::*;
+
+    #[test]
+    fn a_backend_is_logged_in_to_inside_tls_or_not_at_all() {
+        let greeting = |capabilities: CapabilityFlags| {
+            let (version, capabilities) = ("9.7.0", capabilities.bits());
+            Greeting {
+                version,
+                connection_id: 7,
+                salt: [65; 20],
+                capabilities,
+                plugin: CACHING_SHA2,
+                collation: 45,
+            }
+            .payload()
+        };
+        let login =
+            Login { user: "u", password: "secret", database: None, capabilities: 0, security: Security::Tls };
+        let error = Connect::new(login).on_packet(&greeting(OFFERED)).unwrap_err();
+        assert_eq!(error, ConnectError::NoTls);
+        let mut connect = Connect::new(login);
+        let step = connect.on_packet(&greeting(OFFERED | CapabilityFlags::CLIENT_SSL)).unwrap();
+        let ConnectStep::Secure(request) = step else { panic!("{step:?}") };
+        let response = connect.secured();
+        assert!(request.len() == 32 && response.starts_with(&request) && !response.ends_with(b"secret\0"));
+        // The whole password goes as it is: nobody else reads it there.
+        let step = connect.on_packet(&[1, 4]).unwrap();
+        assert!(matches!(&step, ConnectStep::Send(password) if password == b"secret\0"), "{step:?}");
+        assert!(matches!(connect.on_packet(&[0, 0, 0, 2, 0, 0, 0]).unwrap(), ConnectStep::Connected(_)));
     }
 }

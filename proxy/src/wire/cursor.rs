@@ -2,7 +2,7 @@
 
 /// A packet ended early, or said something impossible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed packet")]
+#[error("Malformed communication packet")]
 pub struct Malformed;
 
 /// What is left of a packet.

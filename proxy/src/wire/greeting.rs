@@ -1,7 +1,8 @@
 //! Logging a client in: we are the server.
 //!
 //! The plain passwords are known, so both plugins can check a scramble at once; no password travels. A client that
-//! answers with another plugin than the greeting named, or with nothing, is asked to switch.
+//! answers with another plugin than the greeting named, or with nothing, is asked to switch. That goes inside TLS as it
+//! does without: a server that knows its passwords has no use for one in the clear.
 
 use mysql_common::constants::{CapabilityFlags, StatusFlags};
 use mysql_common::scramble::{scramble_native, scramble_sha256};
@@ -12,7 +13,10 @@ use super::parse::ErrPacket;
 pub const NATIVE: &str = "mysql_native_password";
 pub const CACHING_SHA2: &str = "caching_sha2_password";
 
-/// What the greeting offers.
+/// A client's request for TLS is the head of its response, and no more.
+const TLS_REQUEST: usize = 32;
+
+/// What the greeting offers, beside TLS.
 pub const OFFERED: CapabilityFlags = CapabilityFlags::from_bits_truncate(
     CapabilityFlags::CLIENT_LONG_PASSWORD.bits()
         | CapabilityFlags::CLIENT_FOUND_ROWS.bits()
@@ -23,6 +27,7 @@ pub const OFFERED: CapabilityFlags = CapabilityFlags::from_bits_truncate(
         | CapabilityFlags::CLIENT_INTERACTIVE.bits()
         | CapabilityFlags::CLIENT_TRANSACTIONS.bits()
         | CapabilityFlags::CLIENT_SECURE_CONNECTION.bits()
+        | CapabilityFlags::CLIENT_MULTI_STATEMENTS.bits()
         | CapabilityFlags::CLIENT_MULTI_RESULTS.bits()
         | CapabilityFlags::CLIENT_PS_MULTI_RESULTS.bits()
         | CapabilityFlags::CLIENT_PLUGIN_AUTH.bits()
@@ -44,6 +49,20 @@ pub struct Greeting<'a> {
     pub salt: [u8; 20],
     pub capabilities: u32,
     pub plugin: &'static str,
+    /// The number of the server's collation.
+    pub collation: u8,
+}
+
+/// How a login stands to TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// Not offered.
+    Off,
+    Offered,
+    /// Offered, and nobody is let in without.
+    Required,
+    /// The login goes on inside of it.
+    Inside,
 }
 
 /// A login under way.
@@ -51,6 +70,7 @@ pub struct Greeting<'a> {
 pub struct Login {
     salt: [u8; 20],
     plugin: &'static str,
+    tls: Tls,
     stage: Stage,
 }
 
@@ -66,12 +86,16 @@ enum Stage {
 #[derive(Debug)]
 pub enum LoginStep {
     Send(Vec<u8>),
+    /// The connection goes on inside TLS: what the client sends next belongs to its handshake.
+    Secure,
     /// `before`: a packet to send before OK.
     Accepted {
         before: Option<Vec<u8>>,
         accepted: Accepted,
     },
     Refused(ErrPacket),
+    /// The password is right, and TLS is required and missing. The error is MariaDB's; MySQL's is [`insecure`].
+    Insecure(ErrPacket),
 }
 
 /// Who has logged in, and with what.
@@ -95,7 +119,7 @@ impl Greeting<'_> {
         out.extend_from_slice(&self.salt[..8]);
         out.push(0);
         out.extend_from_slice(&capabilities[..2]);
-        out.push(45);
+        out.push(self.collation);
         out.extend_from_slice(&StatusFlags::SERVER_STATUS_AUTOCOMMIT.bits().to_le_bytes());
         out.extend_from_slice(&capabilities[2..]);
         out.push(21);
@@ -110,14 +134,20 @@ impl Greeting<'_> {
 
 impl Login {
     #[must_use]
-    pub fn new(salt: [u8; 20], plugin: &'static str) -> Login {
-        Login { salt, plugin, stage: Stage::Response }
+    pub fn new(salt: [u8; 20], plugin: &'static str, tls: Tls) -> Login {
+        Login { salt, plugin, tls, stage: Stage::Response }
+    }
+
+    /// The handshake of [`LoginStep::Secure`] has been done.
+    pub fn secured(&mut self) {
+        self.tls = Tls::Inside;
     }
 
     /// Of `COM_CHANGE_USER`; its packet comes without the command byte.
     #[must_use]
     pub fn change_user(salt: [u8; 20], plugin: &'static str, capabilities: u32) -> Login {
-        Login { salt, plugin, stage: Stage::ChangeUser(capabilities) }
+        // What was required has been had at the first login.
+        Login { salt, plugin, tls: Tls::Off, stage: Stage::ChangeUser(capabilities) }
     }
 
     /// Takes the client's next packet. `password` finds a user's password.
@@ -128,7 +158,8 @@ impl Login {
         password: impl Fn(&str) -> Option<Vec<u8>>,
     ) -> LoginStep {
         match std::mem::replace(&mut self.stage, Stage::Response) {
-            Stage::Response => match response(packet) {
+            Stage::Response if self.is_request_for_tls(packet) => LoginStep::Secure,
+            Stage::Response => match response(packet, self.tls) {
                 Ok((accepted, plugin, proof)) => match known(&plugin) {
                     // A password that was not shown may just be waiting for its plugin.
                     Some(plugin) if !proof.is_empty() => self.check(accepted, plugin, &proof, host, password),
@@ -153,6 +184,11 @@ impl Login {
         }
     }
 
+    fn is_request_for_tls(&self, packet: &[u8]) -> bool {
+        let asks = Cursor(packet).u32().is_ok_and(|flags| flags & CapabilityFlags::CLIENT_SSL.bits() != 0);
+        asks && packet.len() == TLS_REQUEST && matches!(self.tls, Tls::Offered | Tls::Required)
+    }
+
     fn switch(&mut self, accepted: Accepted, plugin: &'static str) -> LoginStep {
         let mut out = vec![0xFE];
         out.extend_from_slice(plugin.as_bytes());
@@ -173,16 +209,31 @@ impl Login {
     ) -> LoginStep {
         // caching_sha2 clients send an empty password as a single zero byte.
         let proof = if proof == [0] { &[] } else { proof };
-        if is_proof(plugin, &self.salt, password(&accepted.user).as_deref(), proof) {
-            let before = (plugin == CACHING_SHA2 && !proof.is_empty()).then(|| vec![1, 3]);
-            return LoginStep::Accepted { before, accepted };
-        }
         let using = if proof.is_empty() { "NO" } else { "YES" };
-        LoginStep::Refused(ErrPacket {
+        let denied = ErrPacket {
             code: 1045,
             sql_state: "28000".to_owned(),
             message: format!("Access denied for user '{}'@'{host}' (using password: {using})", accepted.user),
-        })
+        };
+        if !is_proof(plugin, &self.salt, password(&accepted.user).as_deref(), proof) {
+            LoginStep::Refused(denied)
+        } else if self.tls == Tls::Required {
+            LoginStep::Insecure(denied)
+        } else {
+            let before = (plugin == CACHING_SHA2 && !proof.is_empty()).then(|| vec![1, 3]);
+            LoginStep::Accepted { before, accepted }
+        }
+    }
+}
+
+/// What MySQL says to a client without TLS that it requires.
+#[must_use]
+pub fn insecure() -> ErrPacket {
+    ErrPacket {
+        code: 3159,
+        sql_state: "HY000".to_owned(),
+        message: "Connections using insecure transport are prohibited while --require_secure_transport=ON."
+            .to_owned(),
     }
 }
 
@@ -216,7 +267,7 @@ fn bad_handshake(what: &str) -> ErrPacket {
 }
 
 /// Who the client says it is, with which plugin and proof.
-fn response(packet: &[u8]) -> Result<(Accepted, String, Vec<u8>), ErrPacket> {
+fn response(packet: &[u8], tls: Tls) -> Result<(Accepted, String, Vec<u8>), ErrPacket> {
     let malformed = |_: Malformed| bad_handshake("malformed response");
     let mut cursor = Cursor(packet);
     let capabilities = cursor.u32().map_err(malformed)?;
@@ -224,8 +275,13 @@ fn response(packet: &[u8]) -> Result<(Accepted, String, Vec<u8>), ErrPacket> {
     if !has(CapabilityFlags::CLIENT_PROTOCOL_41) || !has(CapabilityFlags::CLIENT_SECURE_CONNECTION) {
         return Err(bad_handshake("a client of MySQL 4.0 or earlier"));
     }
-    if has(CapabilityFlags::CLIENT_SSL) {
-        return Err(bad_handshake("TLS was not offered"));
+    // Inside TLS the flag is said again.
+    match tls {
+        Tls::Off if has(CapabilityFlags::CLIENT_SSL) => return Err(bad_handshake("TLS was not offered")),
+        Tls::Offered | Tls::Required if has(CapabilityFlags::CLIENT_SSL) => {
+            return Err(bad_handshake("a request for TLS with something behind it"));
+        }
+        _ => {}
     }
     rest(&mut cursor, capabilities).map_err(malformed)
 }

@@ -52,23 +52,29 @@ impl Column {
     /// What the merge must know of the column.
     #[must_use]
     pub fn merge_type(&self) -> merge::ColumnType {
-        const UNSIGNED: u16 = 32;
-        let unsigned = if self.flags & UNSIGNED != 0 { Unsigned::Yes } else { Unsigned::No };
-        let integer = |width| merge::ColumnType::Integer { width, unsigned };
-        match self.column_type {
-            ColumnType::MYSQL_TYPE_TINY => integer(1),
-            ColumnType::MYSQL_TYPE_SHORT | ColumnType::MYSQL_TYPE_YEAR => integer(2),
-            ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_INT24 => integer(4),
-            ColumnType::MYSQL_TYPE_LONGLONG => integer(8),
-            ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => merge::ColumnType::Decimal,
-            ColumnType::MYSQL_TYPE_FLOAT => merge::ColumnType::Float,
-            ColumnType::MYSQL_TYPE_DOUBLE => merge::ColumnType::Double,
-            ColumnType::MYSQL_TYPE_DATE
-            | ColumnType::MYSQL_TYPE_DATETIME
-            | ColumnType::MYSQL_TYPE_TIMESTAMP => merge::ColumnType::Date,
-            ColumnType::MYSQL_TYPE_TIME => merge::ColumnType::Time,
-            _ => merge::ColumnType::Bytes,
+        merge_type(self.column_type, self.flags)
+    }
+}
+
+/// What a merge must know of a column of this type with these flags.
+#[must_use]
+pub fn merge_type(of: ColumnType, flags: u16) -> merge::ColumnType {
+    const UNSIGNED: u16 = 32;
+    let unsigned = if flags & UNSIGNED != 0 { Unsigned::Yes } else { Unsigned::No };
+    let integer = |width| merge::ColumnType::Integer { width, unsigned };
+    match of {
+        ColumnType::MYSQL_TYPE_TINY => integer(1),
+        ColumnType::MYSQL_TYPE_SHORT | ColumnType::MYSQL_TYPE_YEAR => integer(2),
+        ColumnType::MYSQL_TYPE_LONG | ColumnType::MYSQL_TYPE_INT24 => integer(4),
+        ColumnType::MYSQL_TYPE_LONGLONG => integer(8),
+        ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => merge::ColumnType::Decimal,
+        ColumnType::MYSQL_TYPE_FLOAT => merge::ColumnType::Float,
+        ColumnType::MYSQL_TYPE_DOUBLE => merge::ColumnType::Double,
+        ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => {
+            merge::ColumnType::Date
         }
+        ColumnType::MYSQL_TYPE_TIME => merge::ColumnType::Time,
+        _ => merge::ColumnType::Bytes,
     }
 }
 
@@ -80,8 +86,34 @@ impl OkPacket {
         if self.last_insert_id == 0 {
             self.last_insert_id = other.last_insert_id;
         }
-        self.info.clear();
+        self.info = added(&self.info, &other.info).unwrap_or_default();
     }
+
+    /// Rows that an `UPDATE` found, whether it changed them or not: `Rows matched: 3  Changed: 1  Warnings: 0`.
+    #[must_use]
+    pub fn matched(&self) -> Option<u64> {
+        let rest = self.info.strip_prefix(b"Rows matched: ")?;
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+    }
+}
+
+/// Two infos with the same words, their numbers added.
+fn added(one: &[u8], other: &[u8]) -> Option<Vec<u8>> {
+    let mut sum = Vec::new();
+    let mut parts = other.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+    for part in one.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
+        let beside = parts.next()?;
+        let number = |digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok();
+        match (number(part), number(beside)) {
+            (Some(one), Some(other)) => {
+                sum.extend_from_slice(one.saturating_add(other).to_string().as_bytes())
+            }
+            (None, None) if part == beside => sum.extend_from_slice(part),
+            _ => return None,
+        }
+    }
+    parts.next().is_none().then_some(sum)
 }
 
 /// Do these capabilities end rows with OK instead of EOF?
@@ -193,4 +225,20 @@ pub fn text_row(payload: &[u8]) -> impl Iterator<Item = Result<Option<&[u8]>, Ma
         }
         Some(field)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infos_of_shards_add_up() {
+        let ok = |info: &str| OkPacket { info: info.into(), ..OkPacket::default() };
+        let mut sum = ok("Rows matched: 3  Changed: 1  Warnings: 0");
+        sum.add(&ok("Rows matched: 12  Changed: 9  Warnings: 2"));
+        assert_eq!(sum, ok("Rows matched: 15  Changed: 10  Warnings: 2"));
+        assert_eq!(sum.matched(), Some(15));
+        sum.add(&ok("Records: 2  Duplicates: 0  Warnings: 0"));
+        assert_eq!((sum.info.as_slice(), sum.matched()), (&b""[..], None));
+    }
 }

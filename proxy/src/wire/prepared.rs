@@ -1,8 +1,11 @@
 //! `COM_STMT_EXECUTE`: bound values read, and written again for a shard.
 
+use std::collections::BTreeMap;
+
 use mysql_common::constants::ColumnType;
-use shardway_routing::bind::Kept;
+use shardway_routing::bind::{Had, Kept};
 use shardway_routing::key::Literal;
+use shardway_routing::moment::Moment;
 
 use super::cursor::{Cursor, Malformed};
 
@@ -30,18 +33,15 @@ enum Value<'a> {
 }
 
 const UNSIGNED: u8 = 0x80;
-/// The flag that asks for a read-only cursor.
-const READ_ONLY: u8 = 1;
 
 /// Why an execution cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExecuteError {
-    #[error("{0}")]
+    #[error("Malformed communication packet")]
     Malformed(#[from] Malformed),
-    #[error("cursors are not supported through the proxy: fetch the rows at once")]
-    Cursor,
+    /// No types, or such as there are not.
     #[error("Incorrect arguments to mysqld_stmt_execute")]
-    NoTypes,
+    Arguments,
 }
 
 impl<'a> Execute<'a> {
@@ -54,15 +54,12 @@ impl<'a> Execute<'a> {
         argument: &'a [u8],
         count: u16,
         types: &[ParameterType],
-        long_data: &'a [(u16, Vec<u8>)],
+        long_data: &'a BTreeMap<u16, Vec<u8>>,
     ) -> Result<Execute<'a>, ExecuteError> {
         let mut cursor = Cursor(argument);
         cursor.u32()?;
-        let flags = cursor.u8()?;
-        // A server may answer a read-only cursor without opening one, and clients look at the status for it.
-        if flags & !READ_ONLY != 0 {
-            return Err(ExecuteError::Cursor);
-        }
+        // A server may answer without the cursor that was asked for, and clients look at the status for it.
+        cursor.u8()?;
         cursor.u32()?;
         let count = usize::from(count);
         let mut execute = Execute { types: types.to_vec(), values: Vec::with_capacity(count) };
@@ -72,15 +69,15 @@ impl<'a> Execute<'a> {
         let nulls = cursor.bytes(count.div_ceil(8))?;
         if cursor.u8()? == 1 {
             let read = |_| Ok(ParameterType { kind: kind(cursor.u8()?)?, sign: cursor.u8()? });
-            execute.types = (0..count).map(read).collect::<Result<_, Malformed>>()?;
+            execute.types = (0..count).map(read).collect::<Result<_, ExecuteError>>()?;
         }
         if execute.types.len() != count {
-            return Err(ExecuteError::NoTypes);
+            return Err(ExecuteError::Arguments);
         }
         for (index, of) in execute.types.iter().enumerate() {
-            let long = long_data.iter().find(|(parameter, _)| usize::from(*parameter) == index);
+            let long = u16::try_from(index).ok().and_then(|parameter| long_data.get(&parameter));
             let value = match long {
-                Some((_, data)) => Value::Long(data),
+                Some(data) => Value::Long(data),
                 None if nulls[index / 8] & (1 << (index % 8)) != 0 => Value::Null,
                 None => inline(*of, &mut cursor)?,
             };
@@ -98,6 +95,27 @@ impl<'a> Execute<'a> {
     #[must_use]
     pub fn literals(&self) -> Vec<Literal<'_>> {
         self.types.iter().zip(&self.values).map(|(of, value)| literal(*of, *value)).collect()
+    }
+
+    /// The same with numbers at these places: in place of what the client has bound, or as further parameters.
+    #[must_use]
+    pub fn with_numbers<'b>(&self, places: &[(u16, Had)], numbers: &'b [[u8; 8]]) -> Execute<'b>
+    where
+        'a: 'b,
+    {
+        let mut execute = Execute { types: self.types.clone(), values: self.values.clone() };
+        let number = ParameterType { kind: ColumnType::MYSQL_TYPE_LONGLONG, sign: UNSIGNED };
+        for ((place, had), bytes) in places.iter().zip(numbers) {
+            let place = usize::from(*place);
+            match had {
+                Had::Yes => (execute.types[place], execute.values[place]) = (number, Value::Inline(bytes)),
+                Had::No => {
+                    execute.types.insert(place, number);
+                    execute.values.insert(place, Value::Inline(bytes));
+                }
+            }
+        }
+        execute
     }
 
     /// Parameters whose values were sent beforehand.
@@ -140,8 +158,8 @@ pub fn rewrite(execute: &Execute<'_>, id: u32, kept: &Kept, rebind: &[(u16, u64)
     }
 }
 
-fn kind(byte: u8) -> Result<ColumnType, Malformed> {
-    ColumnType::try_from(byte).map_err(|_| Malformed)
+fn kind(byte: u8) -> Result<ColumnType, ExecuteError> {
+    ColumnType::try_from(byte).map_err(|_| ExecuteError::Arguments)
 }
 
 /// Bytes of values that always have the same number of them.
@@ -187,7 +205,8 @@ fn literal<'a>(of: ParameterType, value: Value<'a>) -> Literal<'a> {
     };
     match (of.kind, width(of.kind)) {
         (ColumnType::MYSQL_TYPE_NULL, _) => Literal::Null,
-        (ColumnType::MYSQL_TYPE_FLOAT | ColumnType::MYSQL_TYPE_DOUBLE, _) => Literal::Opaque,
+        (ColumnType::MYSQL_TYPE_FLOAT, _) => Literal::Opaque,
+        (ColumnType::MYSQL_TYPE_DOUBLE, _) => whole(bytes).map_or(Literal::Opaque, Literal::Integer),
         (_, Some(width)) => {
             let raw = Cursor(bytes).number(width).unwrap_or_default();
             let unused = 64 - 8 * u32::try_from(width).unwrap_or(8);
@@ -195,15 +214,42 @@ fn literal<'a>(of: ParameterType, value: Value<'a>) -> Literal<'a> {
             Literal::Integer(if of.sign & UNSIGNED != 0 { i128::from(raw) } else { i128::from(signed) })
         }
         (
-            ColumnType::MYSQL_TYPE_DATE
-            | ColumnType::MYSQL_TYPE_DATETIME
-            | ColumnType::MYSQL_TYPE_TIMESTAMP
-            | ColumnType::MYSQL_TYPE_TIME,
+            ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP,
             None,
-        ) => Literal::Opaque,
+        ) => Cursor(bytes).string().ok().and_then(moment).map_or(Literal::Opaque, Literal::Moment),
+        (ColumnType::MYSQL_TYPE_TIME, None) => Literal::Opaque,
         (ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL, None) => {
             Cursor(bytes).string().map_or(Literal::Opaque, Literal::Number)
         }
         (_, None) => Cursor(bytes).string().map_or(Literal::Opaque, Literal::String),
     }
+}
+
+/// A double that is a whole number, where servers compare and write it as they do the integer: some clients bind every
+/// number as a double.
+fn whole(bytes: &[u8]) -> Option<i128> {
+    let value = f64::from_bits(Cursor(bytes).number(8).ok()?);
+    // From 1e15 on servers write an exponent.
+    let is_whole = value.fract() == 0.0 && value.abs() < 1e15 && (value != 0.0 || value.is_sign_positive());
+    is_whole.then(|| format!("{value:.0}").parse().ok())?
+}
+
+/// A date of the binary protocol; what it leaves out is zero.
+fn moment(packed: &[u8]) -> Option<Moment> {
+    if !matches!(packed.len(), 4 | 7 | 11) {
+        return None;
+    }
+    let mut fields = Cursor(packed);
+    let mut next = |width| fields.number(width).unwrap_or_default();
+    let (year, month, day) = (next(2), next(1), next(1));
+    let date =
+        Moment::midnight(u16::try_from(year).ok()?, u8::try_from(month).ok()?, u8::try_from(day).ok()?);
+    let (hour, minute, second) = (next(1), next(1), next(1));
+    Some(Moment {
+        hour: u8::try_from(hour).ok()?,
+        minute: u8::try_from(minute).ok()?,
+        second: u8::try_from(second).ok()?,
+        micros: u32::try_from(next(4)).ok()?,
+        ..date
+    })
 }

@@ -1,8 +1,8 @@
 //! Answers to a client.
 
-use mysql_common::constants::ColumnType;
+use mysql_common::constants::{ColumnType, StatusFlags};
 
-use super::cursor::{put_length, put_string};
+use super::cursor::{Cursor, Malformed, put_length, put_string};
 use super::frame::{self, begin, finish};
 use super::parse::{Column, deprecates_eof};
 
@@ -23,6 +23,13 @@ pub struct NewColumn<'a> {
     pub column_type: ColumnType,
 }
 
+/// Whether another answer to the same packet follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    Follows,
+    Nothing,
+}
+
 /// What the answer to `COM_STMT_PREPARE` says.
 #[derive(Debug, Clone, Copy)]
 pub struct PrepareReply<'a> {
@@ -36,6 +43,8 @@ pub struct PrepareReply<'a> {
 
 const BINARY: u16 = 63;
 const UTF8MB4: u16 = 45;
+/// `NOT NULL`, `UNSIGNED`, `BINARY`.
+const NUMBER: u16 = 1 | 32 | 128;
 
 /// Appends an OK packet.
 pub fn ok(reply: &OkReply<'_>, _capabilities: u32, seq: &mut u8, out: &mut Vec<u8>) {
@@ -88,7 +97,8 @@ pub fn columns(columns: &[Column], capabilities: u32, seq: &mut u8, out: &mut Ve
 pub fn new_columns(columns: &[NewColumn<'_>], capabilities: u32, seq: &mut u8, out: &mut Vec<u8>) {
     count(columns.len(), seq, out);
     for column in columns {
-        let number = column.column_type == ColumnType::MYSQL_TYPE_LONGLONG;
+        let number =
+            matches!(column.column_type, ColumnType::MYSQL_TYPE_LONGLONG | ColumnType::MYSQL_TYPE_LONG);
         let full = Column {
             schema: Vec::new(),
             table: Vec::new(),
@@ -98,7 +108,7 @@ pub fn new_columns(columns: &[NewColumn<'_>], capabilities: u32, seq: &mut u8, o
             charset: if number { BINARY } else { UTF8MB4 },
             length: if number { 21 } else { 1024 },
             column_type: column.column_type,
-            flags: 0,
+            flags: if number { NUMBER } else { 0 },
             decimals: 0,
         };
         definition(&full, seq, out);
@@ -152,6 +162,30 @@ pub fn end_of_rows(status: u16, warnings: u16, capabilities: u32, seq: &mut u8, 
     } else {
         eof(status, warnings, seq, out);
     }
+}
+
+/// The OK or EOF packet that ends a result, saying besides that more follows if it does.
+///
+/// # Errors
+/// When it is neither.
+pub fn followed(payload: &[u8], more: More) -> Result<Vec<u8>, Malformed> {
+    let mut packet = payload.to_vec();
+    if more == More::Nothing {
+        return Ok(packet);
+    }
+    let mut cursor = Cursor(payload);
+    let head = cursor.u8()?;
+    if head == 0xFE && payload.len() == 5 {
+        // EOF: the warnings come first.
+        cursor.u16()?;
+    } else {
+        cursor.length()?;
+        cursor.length()?;
+    }
+    let at = payload.len() - cursor.0.len();
+    let status = cursor.u16()? | StatusFlags::SERVER_MORE_RESULTS_EXISTS.bits();
+    packet[at..at + 2].copy_from_slice(&status.to_le_bytes());
+    Ok(packet)
 }
 
 /// Appends the answer to `COM_STMT_PREPARE`.

@@ -134,6 +134,12 @@ impl Scanner {
         self.state == State::Rows
     }
 
+    /// Has the whole answer gone by?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.outcome.clone()

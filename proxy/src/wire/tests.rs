@@ -1,13 +1,22 @@
+use std::collections::BTreeMap;
+
 use mysql_common::constants::CapabilityFlags;
 use proptest::prelude::{any, proptest};
 
-use super::connect::{Connect, ConnectStep, Login as BackendLogin};
+use shardway_routing::key::Literal;
+use shardway_routing::lex::Flavour;
+
+use super::charset::{self, Asked};
+use super::connect::{Connect, ConnectStep, Login as BackendLogin, Security};
 use super::frame;
-use super::greeting::{CACHING_SHA2, Greeting, Login, LoginStep, NATIVE, OFFERED};
+use super::greeting::{CACHING_SHA2, Greeting, Login, LoginStep, NATIVE, OFFERED, Tls};
 use super::prepared::{Execute, ExecuteError};
 use super::reply::{self, NewColumn, OkReply};
 use super::scan::{End, OutcomeKind, Scanner};
-use super::{charset, key, parse, scan};
+use super::{key, parse, scan};
+
+/// No value was sent ahead of an execution.
+const NOTHING_AHEAD: &BTreeMap<u16, Vec<u8>> = &BTreeMap::new();
 
 #[test]
 fn long_packets_are_split_and_joined() {
@@ -37,10 +46,12 @@ fn a_packet_over_the_limit_is_told_by_its_header() {
 fn log_in(offered: &'static str, client: &str, server: Option<&str>) -> Result<String, u16> {
     let salt = [65; 20];
     let capabilities = OFFERED.bits();
-    let greeting = Greeting { version: "8.0.0", connection_id: 7, salt, capabilities, plugin: offered };
+    let greeting =
+        Greeting { version: "8.0.0", connection_id: 7, salt, capabilities, plugin: offered, collation: 45 };
     let database = Some("shop");
-    let login = BackendLogin { user: "app", password: client, database, capabilities: 0 };
-    let (mut connect, mut accept) = (Connect::new(login), Login::new(salt, offered));
+    let login =
+        BackendLogin { user: "app", password: client, database, capabilities: 0, security: Security::Plain };
+    let (mut connect, mut accept) = (Connect::new(login), Login::new(salt, offered, Tls::Off));
     let mut packet = greeting.payload();
     loop {
         let ConnectStep::Send(answer) = connect.on_packet(&packet).unwrap() else {
@@ -58,6 +69,7 @@ fn log_in(offered: &'static str, client: &str, server: Option<&str>) -> Result<S
                 return Ok(accepted.user);
             }
             LoginStep::Refused(error) => return Err(error.code),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -73,6 +85,57 @@ fn both_plugins_let_the_right_password_in_and_no_other() {
             assert_eq!(log_in(plugin, client, server), Err(1045), "{plugin} {client} {server:?}");
         }
     }
+}
+
+/// A response of `app` with the password `secret`, as a client of TLS says it.
+fn response(salt: &[u8; 20], flags: CapabilityFlags) -> Vec<u8> {
+    let base = CapabilityFlags::CLIENT_PROTOCOL_41
+        | CapabilityFlags::CLIENT_SECURE_CONNECTION
+        | CapabilityFlags::CLIENT_PLUGIN_AUTH;
+    let mut out = (base | flags).bits().to_le_bytes().to_vec();
+    out.extend_from_slice(&[0, 0, 0, 1, 45]);
+    out.extend_from_slice(&[0; 23]);
+    out.extend_from_slice(b"app\0");
+    let proof = mysql_common::scramble::scramble_native(salt, b"secret").unwrap();
+    out.push(20);
+    out.extend_from_slice(&proof);
+    out.extend_from_slice(NATIVE.as_bytes());
+    out.push(0);
+    out
+}
+
+#[test]
+fn a_request_for_tls_is_the_head_of_a_response_and_taken_once() {
+    let salt = [65; 20];
+    let (with, without) =
+        (response(&salt, CapabilityFlags::CLIENT_SSL), response(&salt, CapabilityFlags::empty()));
+    let said = |tls: Tls, packets: &[&[u8]]| {
+        let mut login = Login::new(salt, NATIVE, tls);
+        let mut said = Vec::new();
+        for packet in packets {
+            let step = login.on_packet(packet, "host", |_| Some(b"secret".to_vec()));
+            said.push(match step {
+                LoginStep::Secure => {
+                    login.secured();
+                    "secure".to_owned()
+                }
+                LoginStep::Accepted { .. } => "accepted".to_owned(),
+                LoginStep::Insecure(error) => format!("insecure {}", error.code),
+                LoginStep::Refused(error) => error.message,
+                LoginStep::Send(_) => "send".to_owned(),
+            });
+        }
+        said.join(", ")
+    };
+    assert_eq!(said(Tls::Offered, &[&with[..32], &with]), "secure, accepted");
+    assert_eq!(said(Tls::Required, &[&with[..32], &with]), "secure, accepted");
+    assert_eq!(said(Tls::Offered, &[&without]), "accepted");
+    assert_eq!(said(Tls::Required, &[&without]), "insecure 1045");
+    assert_eq!(said(Tls::Off, &[&without]), "accepted");
+    assert_eq!(said(Tls::Off, &[&with[..32]]), "Bad handshake: TLS was not offered");
+    let behind = "Bad handshake: a request for TLS with something behind it";
+    assert_eq!(said(Tls::Offered, &[&with]), behind);
+    assert_eq!(said(Tls::Offered, &[&with[..32], &with[..32]]), "secure, Bad handshake: malformed response");
 }
 
 fn result_set(capabilities: u32, rows: usize, more: u16) -> Vec<u8> {
@@ -158,42 +221,45 @@ proptest! {
             let _ = Scanner::query(capabilities).advance(&bytes);
             let _ = Scanner::query(capabilities).next(&bytes);
         }
-        let _ = Execute::parse(&bytes, 3, &[], &[]);
-        let _ = Login::new([1; 20], NATIVE).on_packet(&bytes, "h", |_| None);
+        let _ = Execute::parse(&bytes, 3, &[], NOTHING_AHEAD);
+        let _ = Login::new([1; 20], NATIVE, Tls::Offered).on_packet(&bytes, "h", |_| None);
         let _ = Login::change_user([1; 20], NATIVE, 0).on_packet(&bytes, "h", |_| None);
-        let login = BackendLogin { user: "u", password: "p", database: None, capabilities: 0 };
+        let login = BackendLogin { user: "u", password: "p", database: None, capabilities: 0, security: Security::Plain };
         let _ = Connect::new(login).on_packet(&bytes);
     }
 }
 
-#[test]
-fn a_bad_server_key_is_an_error() {
+/// A login that has seen the greeting of a server with that plugin.
+fn greeted_by(plugin: &'static str) -> Connect<'static> {
     let greeting = Greeting {
         version: "8",
         connection_id: 1,
         salt: [65; 20],
         capabilities: OFFERED.bits(),
-        plugin: CACHING_SHA2,
+        plugin,
+        collation: 45,
     };
-    let mut connect =
-        Connect::new(BackendLogin { user: "u", password: "p", database: None, capabilities: 0 });
+    let mut connect = Connect::new(BackendLogin {
+        user: "u",
+        password: "p",
+        database: None,
+        capabilities: 0,
+        security: Security::Plain,
+    });
     connect.on_packet(&greeting.payload()).unwrap();
+    connect
+}
+
+#[test]
+fn a_bad_server_key_is_an_error() {
+    let mut connect = greeted_by(CACHING_SHA2);
     connect.on_packet(&[1, 4]).unwrap();
     assert!(connect.on_packet(b"\x01no key").is_err());
 }
 
 #[test]
 fn a_native_server_cannot_ask_for_the_password() {
-    let greeting = Greeting {
-        version: "8",
-        connection_id: 1,
-        salt: [65; 20],
-        capabilities: OFFERED.bits(),
-        plugin: NATIVE,
-    };
-    let mut connect =
-        Connect::new(BackendLogin { user: "u", password: "p", database: None, capabilities: 0 });
-    connect.on_packet(&greeting.payload()).unwrap();
+    let mut connect = greeted_by(NATIVE);
     assert!(connect.on_packet(&[1, 4]).is_err());
 }
 
@@ -207,9 +273,30 @@ fn an_error_in_place_of_a_column_ends_the_answer() {
 }
 
 #[test]
-fn a_read_only_cursor_is_no_cursor() {
-    assert!(Execute::parse(&[1, 0, 0, 0, 1, 1, 0, 0, 0], 0, &[], &[]).is_ok());
-    assert!(matches!(Execute::parse(&[1, 0, 0, 0, 4, 1, 0, 0, 0], 0, &[], &[]), Err(ExecuteError::Cursor)));
+fn a_cursor_that_is_asked_for_is_none() {
+    assert!(Execute::parse(&[1, 0, 0, 0, 1, 1, 0, 0, 0], 0, &[], NOTHING_AHEAD).is_ok());
+    assert!(Execute::parse(&[1, 0, 0, 0, 4, 1, 0, 0, 0], 0, &[], NOTHING_AHEAD).is_ok());
+    let short = Execute::parse(&[1, 0, 0, 0, 1, 1, 0, 0], 0, &[], NOTHING_AHEAD);
+    assert!(matches!(short, Err(ExecuteError::Malformed(_))));
+    let unknown_type = Execute::parse(&[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0x55, 0, 1], 1, &[], NOTHING_AHEAD);
+    assert!(matches!(unknown_type, Err(ExecuteError::Arguments)));
+}
+
+#[test]
+fn a_whole_double_is_an_integer() {
+    for (value, expected) in [
+        (3.0, Literal::Integer(3)),
+        (0.0, Literal::Integer(0)),
+        (-999_999_999_999_999.0, Literal::Integer(-999_999_999_999_999)),
+        (1e15, Literal::Opaque),
+        (-0.0, Literal::Opaque),
+        (0.5, Literal::Opaque),
+        (f64::NAN, Literal::Opaque),
+        (f64::NEG_INFINITY, Literal::Opaque),
+    ] {
+        let packet = [&[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 5, 0][..], &value.to_le_bytes()].concat();
+        assert_eq!(Execute::parse(&packet, 1, &[], NOTHING_AHEAD).unwrap().literals(), [expected], "{value}");
+    }
 }
 
 #[test]
@@ -219,7 +306,7 @@ fn an_empty_answer_for_another_plugin_than_greeted_is_asked_to_switch() {
     packet.push(45);
     packet.extend_from_slice(&[0; 23]);
     packet.extend_from_slice(b"app\0\0\0caching_sha2_password\0");
-    let mut login = Login::new([65; 20], NATIVE);
+    let mut login = Login::new([65; 20], NATIVE, Tls::Off);
     let step = login.on_packet(&packet, "h", |_| Some(Vec::new()));
     assert!(matches!(step, LoginStep::Send(_)), "{step:?}");
 }
@@ -232,24 +319,25 @@ fn sums_saturate() {
 }
 
 #[test]
-fn charsets_no_client_can_have_are_none() {
-    let bad: Vec<u16> = (1..=255)
-        .filter(|id| {
-            charset::names(*id)
-                .is_some_and(|(c, _)| ["ucs2", "utf16", "utf16le", "utf32"].contains(&c.as_str()))
-        })
-        .collect();
-    assert!(bad.is_empty(), "{bad:?}");
-}
-
-#[test]
-fn charset_names_are_those_of_both_servers() {
-    for id in [76, 213, 245, 248, 249, 250] {
-        assert_eq!(charset::names(id), None, "{id}");
+fn a_logins_number_means_what_the_server_takes_it_for() {
+    let named = |id, flavour| match charset::asked(id, flavour) {
+        Asked::For(charset) => charset.collation,
+        other => format!("{other:?}"),
+    };
+    for (id, mariadb, mysql) in [
+        (45, "utf8mb4_general_ci", "utf8mb4_general_ci"),
+        (33, "utf8mb3_general_ci", "utf8mb3_general_ci"),
+        (255, "Default", "utf8mb4_0900_ai_ci"),
+        (76, "Default", "utf8mb3_tolower_ci"),
+        (245, "utf8mb4_croatian_mysql561_ci", "utf8mb4_croatian_ci"),
+        (248, "Default", "gb18030_chinese_ci"),
+        (0, "Default", "Default"),
+        (100, "Default", "Default"),
+        (54, "Impossible(\"utf16\")", "Impossible(\"utf16\")"),
+    ] {
+        assert_eq!(named(id, Flavour::MariaDb), mariadb, "{id}");
+        assert_eq!(named(id, Flavour::MySql), mysql, "{id}");
     }
-    assert_eq!(charset::names(45), Some(("utf8mb4".to_owned(), "utf8mb4_general_ci".to_owned())));
-    assert_eq!(charset::names(33), Some(("utf8mb3".to_owned(), "utf8mb3_general_ci".to_owned())));
-    assert!(charset::names(255).is_some());
 }
 
 const PEM: &str = "-----BEGIN PUBLIC KEY-----

@@ -1,9 +1,10 @@
 //! What a condition on the shard key says about this statement's values.
 
-use super::Values;
-use crate::key::{Exactness, KeyType, KeyValue, Literal};
+use super::{Characters, Values};
+use crate::key::{Exactness, Fractions, KeyType, KeyValue, Literal};
 use crate::lex;
-use crate::plan::{Keys, Operand};
+use crate::moment::Moment;
+use crate::plan::{Keys, MomentForm, Operand, OperandSign};
 use crate::topology::{Layout, ShardId};
 
 /// Shards that can hold matching rows, in order. `None`: all.
@@ -52,29 +53,21 @@ fn between(
     layout: &Layout,
     values: Values<'_>,
 ) -> Option<Vec<ShardId>> {
-    // Only integers: the order of strings is the collation's.
-    if !matches!(layout.key_type, KeyType::Integer | KeyType::Assumed) {
+    let bound = |operand: &Operand| {
+        let mut scratch = Vec::new();
+        layout.key_type.bound(readable(literal(operand, values, &mut scratch), values))
+    };
+    let (low, high) = (low.map(bound), high.map(bound));
+    // By both ends of a BETWEEN, servers choose how they compare moments with either.
+    if layout.key_type.is_time() && [&low, &high].contains(&&Some(None)) {
         return None;
     }
-    let bound = |operand: Option<&Operand>| match operand.map(|operand| literal_bound(operand, values)) {
-        None => Some(None),
-        Some(Some(bound)) => Some(Some(KeyValue::Integer(bound))),
-        Some(None) => None,
-    };
     // An end whose value is not known is open.
-    let (low, high) = (bound(low).flatten(), bound(high).flatten());
+    let (low, high) = (low.flatten(), high.flatten());
     if low.is_none() && high.is_none() {
         return None;
     }
     Some(layout.function.shards_between(low.as_ref(), high.as_ref()))
-}
-
-fn literal_bound(operand: &Operand, values: Values<'_>) -> Option<i128> {
-    let mut scratch = Vec::new();
-    match literal(operand, values, &mut scratch) {
-        Literal::Integer(value) => Some(value),
-        _ => None,
-    }
 }
 
 fn in_order(mut shards: Vec<ShardId>) -> Vec<ShardId> {
@@ -117,7 +110,27 @@ fn compared(operand: &Operand, key_type: &KeyType, values: Values<'_>) -> Exactn
     if *operand == Operand::Computed {
         return Exactness::Unknown;
     }
-    key_type.compared(literal(operand, values, &mut scratch))
+    key_type.compared(readable(literal(operand, values, &mut scratch), values))
+}
+
+/// Do the conditions on a column of time leave only values from `since` on?
+pub(super) fn all_since(times: &Keys, since: Moment, values: Values<'_>) -> bool {
+    let is_since = |operand: &Operand| {
+        let mut scratch = Vec::new();
+        let moment = match literal(operand, values, &mut scratch) {
+            Literal::String(text) => Moment::read(text),
+            Literal::Moment(moment) => Some(moment),
+            _ => None,
+        };
+        moment.is_some_and(|moment| moment >= since)
+    };
+    match times {
+        Keys::All | Keys::Between(None, _) => false,
+        Keys::Equal(operand) | Keys::Between(Some(operand), _) => is_since(operand),
+        Keys::In(operands) => operands.iter().all(is_since),
+        Keys::And(parts) => parts.iter().any(|part| all_since(part, since, values)),
+        Keys::Or(parts) => parts.iter().all(|part| all_since(part, since, values)),
+    }
 }
 
 /// What an operand becomes in the key column.
@@ -126,7 +139,29 @@ pub(super) fn stored(operand: &Operand, key_type: &KeyType, values: Values<'_>) 
     if *operand == Operand::Computed {
         return Exactness::Unknown;
     }
-    key_type.stored(literal(operand, values, &mut scratch))
+    let literal = readable(literal(operand, values, &mut scratch), values);
+    match key_type.stored(literal, Fractions::Unknown) {
+        // A hint may say otherwise than the session.
+        Exactness::Unknown if key_type.is_time() && !has_hint(values.sql) => {
+            key_type.stored(literal, values.fractions)
+        }
+        told => told,
+    }
+}
+
+/// Might there be `/*+ SET_VAR(sql_mode = …) */`?
+fn has_hint(sql: &[u8]) -> bool {
+    sql.windows(7).any(|word| word.eq_ignore_ascii_case(b"set_var"))
+}
+
+/// Text that the server translates before it compares or stores it is not known here.
+fn readable<'a>(literal: Literal<'a>, values: Values<'_>) -> Literal<'a> {
+    match literal {
+        Literal::String(text) if values.characters == Characters::Foreign && !text.is_ascii() => {
+            Literal::Opaque
+        }
+        other => other,
+    }
 }
 
 /// The operand's value in this statement.
@@ -134,6 +169,15 @@ pub(super) fn literal<'a>(operand: &Operand, values: Values<'a>, scratch: &'a mu
     match *operand {
         Operand::Literal { region, sign } => {
             lex::literal(values.sql, values.regions[region as usize], sign, values.quoting, scratch)
+        }
+        Operand::Moment { region, form } => {
+            let region = values.regions[region as usize];
+            match lex::literal(values.sql, region, OperandSign::Plus, values.quoting, scratch) {
+                Literal::String(text) if form == MomentForm::Timestamp || text.len() == 10 => {
+                    Moment::read(text).map_or(Literal::Opaque, Literal::Moment)
+                }
+                _ => Literal::Opaque,
+            }
         }
         Operand::Parameter(index) => {
             values.parameters.get(usize::from(index)).copied().unwrap_or(Literal::Opaque)

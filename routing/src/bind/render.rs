@@ -1,14 +1,16 @@
 //! The bytes for one leg.
 
 use super::route::number;
-use super::{Kept, Leg, Route, Values, side_plan};
+use super::{Facts, Kept, Leg, Route, Values, side_plan};
 use crate::lex;
-use crate::plan::{DataPlan, Gather, Replacement, RoutePlan, Row, SidePlan, Span, Splice, When, Written};
+use crate::plan::{
+    DataPlan, Fact, Gather, Replacement, RoutePlan, Row, SidePlan, Span, Splice, When, Written,
+};
 use crate::refusal::Refusal;
 use crate::topology::{Node, Placement, Side, TableId, Topology};
 
-/// Appends the statement for `leg` to `out`: the client's bytes with this leg's splices. `last_insert_id` replaces
-/// the plan's `LAST_INSERT_ID()` calls.
+/// Appends the statement for `leg` to `out`: the client's bytes with this leg's splices. `facts` replace the plan's
+/// `LAST_INSERT_ID()` calls and their like.
 ///
 /// # Errors
 /// `LIMIT` values that are no numbers.
@@ -18,7 +20,7 @@ pub fn render(
     values: Values<'_>,
     route: &Route,
     leg: &Leg,
-    last_insert_id: u64,
+    facts: &Facts<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
     let side = side_plan(plan, route.side).expect("a route was taken on this side, so it has a plan");
@@ -26,7 +28,7 @@ pub fn render(
         out.extend_from_slice(values.sql);
         return Ok(());
     }
-    let mut writer = Writer { side, topology, values, route, leg, last_insert_id, next: 0, out };
+    let mut writer = Writer { side, topology, values, route, leg, facts, next: 0, out };
     match &side.route {
         RoutePlan::ByRow { rows, .. } if !leg.rows.is_empty() => writer.some_rows(rows),
         _ => writer.copy(0, values.sql.len()),
@@ -66,7 +68,7 @@ struct Writer<'a> {
     values: Values<'a>,
     route: &'a Route,
     leg: &'a Leg,
-    last_insert_id: u64,
+    facts: &'a Facts<'a>,
     /// The first splice not yet passed.
     next: usize,
     out: &'a mut Vec<u8>,
@@ -116,8 +118,15 @@ impl Writer<'_> {
                 quote(physical, self.out);
             }
             Replacement::Text(text) => self.out.extend_from_slice(text.as_bytes()),
-            Replacement::LastInsertId => {
-                self.out.extend_from_slice(self.last_insert_id.to_string().as_bytes())
+            Replacement::Fact(of) => {
+                let (start, end) = range(self.values, splice.span);
+                let written = &self.values.sql[start..end];
+                fact(*of, written, self.facts, self.topology, self.leg, self.out);
+            }
+            Replacement::Name(span) => {
+                let (start, end) = range(self.values, *span);
+                self.out.extend_from_slice(b" AS ");
+                quote_bytes(&self.values.sql[start..end], self.out);
             }
             Replacement::LimitSum => self.limit_sum()?,
         }
@@ -151,6 +160,39 @@ impl Writer<'_> {
     }
 }
 
+/// Writes what stands for a fact. The connection's own answer only lends its type: a bare number would be as narrow as
+/// it is short.
+fn fact(of: Fact, written: &[u8], facts: &Facts<'_>, topology: &Topology, leg: &Leg, out: &mut Vec<u8>) {
+    let value = match of {
+        Fact::LastInsertId => format!("CAST({} AS UNSIGNED)", facts.last_insert_id),
+        Fact::ConnectionId => format!("CAST({} AS UNSIGNED)", facts.connection_id),
+        Fact::RowCount => facts.row_count.to_string(),
+        Fact::FoundRows => facts.found_rows.to_string(),
+        Fact::Database => match facts.database {
+            None => return out.extend_from_slice(b"NULL"),
+            Some(logical) if is_called(topology, leg, logical) => return out.extend_from_slice(written),
+            Some(logical) => hexadecimal(logical),
+        },
+        Fact::User => hexadecimal(facts.account),
+    };
+    out.extend_from_slice(b"IFNULL(");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b", ");
+    out.extend_from_slice(written);
+    out.push(b')');
+}
+
+/// A string literal that no `sql_mode` and no character set reads otherwise.
+fn hexadecimal(text: &str) -> String {
+    let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("_utf8mb4 x'{digits}'")
+}
+
+/// Is the connection's current database the logical one by name?
+fn is_called(topology: &Topology, leg: &Leg, logical: &str) -> bool {
+    topology.carries(leg.backend, logical) && topology.physical_database(leg.backend, logical) == logical
+}
+
 /// The node of a table that a leg works on.
 fn node<'a>(placement: &'a Placement, leg: &Leg) -> Option<&'a Node> {
     match placement {
@@ -161,8 +203,12 @@ fn node<'a>(placement: &'a Placement, leg: &Leg) -> Option<&'a Node> {
 }
 
 fn quote(name: &str, out: &mut Vec<u8>) {
+    quote_bytes(name.as_bytes(), out);
+}
+
+fn quote_bytes(name: &[u8], out: &mut Vec<u8>) {
     out.push(b'`');
-    for byte in name.bytes() {
+    for &byte in name {
         if byte == b'`' {
             out.push(b'`');
         }
@@ -171,14 +217,22 @@ fn quote(name: &str, out: &mut Vec<u8>) {
     out.push(b'`');
 }
 
-/// Names the table of a side's leg outside of a statement: `` `database`.`table` ``.
+/// A table as `` `database`.`table` `` on one leg.
 #[must_use]
 pub fn full_table(topology: &Topology, table: TableId, side: Side, leg: &Leg) -> String {
+    let (database, name) = place_of(topology, table, side, leg);
+    let mut out = Vec::new();
+    quote(database, &mut out);
+    out.push(b'.');
+    quote(name, &mut out);
+    String::from_utf8(out).expect("names are text")
+}
+
+/// The physical database and table of a table on one leg.
+#[must_use]
+pub fn place_of<'a>(topology: &'a Topology, table: TableId, side: Side, leg: &Leg) -> (&'a str, &'a str) {
     let of = topology.table_of(table);
     let logical = &topology.database_of(of.database).name;
-    let mut out = Vec::new();
-    quote(topology.physical_database(leg.backend, logical), &mut out);
-    out.push(b'.');
-    quote(node(of.placement(side), leg).map_or(&of.name, |node| &node.table), &mut out);
-    String::from_utf8(out).expect("names are text")
+    let name = node(of.placement(side), leg).map_or(&of.name, |node| &node.table);
+    (topology.physical_database(leg.backend, logical), name)
 }

@@ -2,13 +2,14 @@
 
 use super::keys::{self, literal};
 use super::{Hint, Leg, Reads, Route, Sides, Values};
+use crate::function::ShardFunction;
 use crate::gray;
-use crate::key::{Exactness, Literal};
+use crate::key::{Exactness, KeyType, KeyValue, Literal};
 use crate::plan::{
     self, Access, ByKey, DataPlan, Gather, Limit, MovingSides, Operand, RoutePlan, Row, SidePlan,
 };
 use crate::refusal::{self, Refusal};
-use crate::topology::{DoubleWrite, Layout, Move, Node, ShardId, Side, Topology};
+use crate::topology::{Layout, Move, Node, ReadKind, ShardId, Side, TableId, Topology};
 
 /// Picks the side and the legs.
 ///
@@ -22,9 +23,6 @@ pub fn route(
     hint: Hint,
     sides: &impl Sides,
 ) -> Result<Route, Refusal> {
-    if hint == Hint::Replica {
-        return Err(refusal::NO_REPLICA.because(""));
-    }
     let (side, side_plan) = match &plan.sides {
         plan::Sides::One(only) => (Side::Target, only),
         plan::Sides::Moving(moving) => moving_side(plan, moving, topology, values, sides)?,
@@ -104,32 +102,59 @@ fn gray_side(
     values: Values<'_>,
     sides: &impl Sides,
 ) -> Side {
+    if !gray::divides(of) {
+        return of.writes;
+    }
     let other = of.writes.other();
-    let all_target = of.reads == gray::BUCKETS && of.never.is_empty();
-    let all_source = of.reads == 0 && of.always.is_empty();
-    // The way back is only as good as the double write that keeps the source current.
-    if of.writes == Side::Target && of.double_write == DoubleWrite::Off {
+    let tables: Vec<TableId> =
+        plan.tables.iter().filter(|table| topology.table_of(**table).moving.is_some()).copied().collect();
+    let keys = shard_keys(plan, moving, topology, values);
+    let kind = match (&keys, plan.tables.len()) {
+        (Some(_), 1) => ReadKind::Point,
+        (None, 1) => ReadKind::Scan,
+        _ => ReadKind::Join,
+    };
+    if !of.functions.reads(&tables, kind, sides.account()) {
         return of.writes;
     }
-    if (other == Side::Target && all_source) || (other == Side::Source && all_target) {
+    // Rows that may be old are the source's, whatever their keys.
+    let is_new = of.history.as_ref().is_none_or(|history| {
+        let times = moving.times.as_ref();
+        times.is_some_and(|times| times.iter().all(|of| keys::all_since(of, history.since, values)))
+    });
+    let side = |key: &KeyValue| if is_new { gray::side(of, key) } else { Side::Source };
+    let is_others = match &keys {
+        Some(keys) => keys.iter().all(|key| side(key) == other),
+        None => match other {
+            Side::Target => is_new && of.reads == gray::BUCKETS && of.never.is_empty(),
+            Side::Source => !is_new || (of.reads == 0 && of.always.is_empty()),
+        },
+    };
+    // In this order: when streams are trusted again, what may be dirty has been noted before.
+    if !is_others || sides.is_behind(of) {
         return of.writes;
     }
-    let tables = plan.tables.iter().filter(|table| topology.table_of(**table).moving.is_some());
-    let mut tables = tables.copied();
-    let key_type = tables.clone().find_map(|table| topology.table_of(table).key_type());
-    let exact = key_type.and_then(|key_type| keys::exact(&moving.keys, key_type, values));
-    match exact {
-        Some(keys) if !keys.is_empty() => {
-            let fit = keys.iter().all(|key| gray::side(of, key) == other);
-            let dirty = tables.any(|table| keys.iter().any(|key| sides.is_dirty(table, key)));
-            if fit && !dirty { other } else { of.writes }
+    let is_dirty = match &keys {
+        Some(keys) => {
+            let mut pairs = tables.iter().flat_map(|table| keys.iter().map(move |key| (*table, key)));
+            pairs.any(|(table, key)| sides.is_dirty(table, key))
         }
-        _ => {
-            let all = if other == Side::Target { all_target } else { all_source };
-            let dirty = tables.any(|table| sides.any_dirty(table));
-            if all && !dirty { other } else { of.writes }
-        }
-    }
+        None => tables.iter().any(|table| sides.any_dirty(*table)),
+    };
+    if is_dirty { of.writes } else { other }
+}
+
+/// The shard keys of all rows that a statement on moving tables may concern, where it names them.
+#[must_use]
+pub fn shard_keys(
+    plan: &DataPlan,
+    moving: &MovingSides,
+    topology: &Topology,
+    values: Values<'_>,
+) -> Option<Vec<KeyValue>> {
+    let mut tables = plan.tables.iter().map(|table| topology.table_of(*table));
+    let key_type = tables.find_map(|table| table.moving.as_ref().and_then(|_| table.key_type()))?;
+    keys::exact(&moving.keys, key_type, values).filter(|keys| !keys.is_empty())
 }
 
 fn legs(side: &SidePlan, values: Values<'_>, hint: Hint) -> Result<Vec<Leg>, Refusal> {
@@ -138,7 +163,7 @@ fn legs(side: &SidePlan, values: Values<'_>, hint: Hint) -> Result<Vec<Leg>, Ref
         RoutePlan::AnyNode(nodes) => Ok(vec![whole(nodes[0].backend)]),
         RoutePlan::EveryNode(nodes) => Ok(nodes.iter().map(every).collect()),
         RoutePlan::ByKey(by_key) => by_key_legs(by_key, values, hint),
-        RoutePlan::ByRow { layout, rows } => by_row_legs(layout, rows, values, hint),
+        RoutePlan::ByRow { layout, rows, .. } => by_row_legs(layout, rows, values, hint),
     }
 }
 
@@ -220,9 +245,10 @@ fn by_row_legs(layout: &Layout, rows: &[Row], values: Values<'_>, hint: Hint) ->
             Exactness::Nothing => return Err(refusal::NULL_SHARD_KEY.because(layout.key.clone())),
             Exactness::Unknown => return Err(refusal::INEXACT_SHARD_KEY.because(layout.key.clone())),
         };
-        let Some(shard) = layout.function.shard(&key) else {
-            return Err(refusal::NO_SHARD_FOR_KEY.because(layout.key.clone()));
-        };
+        if !layout.holds(&key) {
+            return Err(refusal::INEXACT_SHARD_KEY.because(layout.key.clone()));
+        }
+        let shard = layout.function.shard(&key).ok_or_else(|| no_shard(layout, &key))?;
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         match legs.iter_mut().find(|leg| leg.shard == shard) {
             Some(leg) => leg.rows.push(index),
@@ -236,10 +262,21 @@ fn by_row_legs(layout: &Layout, rows: &[Row], values: Values<'_>, hint: Hint) ->
     Ok(legs)
 }
 
-/// Would the server number the row itself?
+fn no_shard(layout: &Layout, key: &KeyValue) -> Refusal {
+    let ShardFunction::Time { from, shards, .. } = &layout.function else {
+        return refusal::NO_SHARD_FOR_KEY.because(layout.key.clone());
+    };
+    let end = layout.function.days(ShardId(shards - 1)).and_then(|(_, end)| end);
+    let until = end.map(|end| format!(" until before {end}")).unwrap_or_default();
+    refusal::NO_SHARD_FOR_DAY.because(format!("{} is on {key}, the shards hold {from}{until}", layout.key))
+}
+
+/// Might the server number the row itself? It does so for NULL and for whatever it stores as 0.
 fn counts_itself(id: &Operand, values: Values<'_>) -> bool {
-    let mut scratch = Vec::new();
-    matches!(literal(id, values, &mut scratch), Literal::Null | Literal::Integer(0))
+    match keys::stored(id, &KeyType::Integer, values) {
+        Exactness::Value(id) => id == KeyValue::Integer(0),
+        Exactness::Nothing | Exactness::Unknown => true,
+    }
 }
 
 fn single(side: &SidePlan, legs: &[Leg]) -> Result<(), Refusal> {

@@ -5,13 +5,16 @@
 //! with positions told as "so many bytes after region N". Nothing is allocated once the buffers have grown.
 //!
 //! Only `SELECT`, `INSERT`, `REPLACE`, `UPDATE`, `DELETE` and `WITH` have shapes; of any other statement every byte
-//! counts, because a literal may decide what it means (`SET autocommit = 0`, `KILL 7`).
+//! counts, because a literal may decide what it means (`SET autocommit = 0`, `KILL 7`, a table's name in a condition on
+//! `information_schema`).
 
 mod scan;
+mod several;
 mod text;
 pub mod words;
 
 pub use scan::lex;
+pub use several::{Cut, several};
 pub use text::{expand_executable_comments, parser_text};
 
 use crate::key::Literal;
@@ -53,6 +56,14 @@ pub struct Lexed {
     pub placeholders: u16,
     /// Where a second statement begins behind a `;`.
     pub second_statement: Option<u32>,
+}
+
+impl Lexed {
+    /// Is the shape the whole text, so that every statement of it has the same literals?
+    #[must_use]
+    pub fn is_verbatim(&self) -> bool {
+        self.shape.starts_with(&scan::WHOLE)
+    }
 }
 
 /// How the session's `sql_mode` reads quotes.

@@ -8,6 +8,10 @@ const MARK: u8 = 0xFF;
 const ESCAPED: u8 = 0x00;
 /// After [`MARK`], at the start: the shape is the whole text.
 const VERBATIM: u8 = 0x7F;
+/// What a shape begins with that is the whole text.
+pub(super) const WHOLE: [u8; 2] = [MARK, VERBATIM];
+/// Its tables are named in literals.
+const CATALOGUE: &[u8] = b"information_schema";
 
 /// Takes `sql` apart into `out`, whose buffers are cleared and reused. Unterminated quotes and comments end with the
 /// statement: the backend reports them.
@@ -94,7 +98,7 @@ impl Scan<'_> {
                 b'"' if self.quoting.double == DoubleQuotes::String => {
                     self.region(RegionKind::String, quoted_end(self.sql, self.at, self.quoting.backslash));
                 }
-                b'"' | b'`' => self.at = quoted_end(self.sql, self.at, Backslash::Literal),
+                b'"' | b'`' => self.quoted_name(),
                 b'?' => {
                     self.out.placeholders = self.out.placeholders.saturating_add(1);
                     self.region(RegionKind::Placeholder, self.at + 1);
@@ -149,7 +153,7 @@ impl Scan<'_> {
             return;
         }
         self.words += 1;
-        if self.words == 1 && !has_shape(text) {
+        if (self.words == 1 && !has_shape(text)) || text.eq_ignore_ascii_case(CATALOGUE) {
             self.verbatim();
         }
         self.at = end;
@@ -159,10 +163,21 @@ impl Scan<'_> {
         }
     }
 
+    fn quoted_name(&mut self) {
+        let start = self.at;
+        self.at = quoted_end(self.sql, start, Backslash::Literal);
+        if self.sql[start + 1..]
+            .get(..CATALOGUE.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(CATALOGUE))
+        {
+            self.verbatim();
+        }
+    }
+
     fn verbatim(&mut self) {
         self.kept = Kept::Everything;
         self.shape.clear();
-        self.shape.extend_from_slice(&[MARK, VERBATIM]);
+        self.shape.extend_from_slice(&WHOLE);
         self.copied = 0;
     }
 

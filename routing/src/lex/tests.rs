@@ -142,3 +142,30 @@ proptest! {
         let _ = words::tokens(&sql, &out.regions);
     }
 }
+
+#[test]
+fn several_statements_are_cut_at_their_semicolons() {
+    let ansi = Quoting { double: super::DoubleQuotes::Identifier, backslash: super::Backslash::Literal };
+    for (sql, quoting, expected) in [
+        ("select 1", Quoting::default(), None),
+        ("select 1; ", Quoting::default(), None),
+        ("select 1;;/* x */ -- y", Quoting::default(), None),
+        ("select 1; select 2", Quoting::default(), Some(("select 1", "select 2"))),
+        ("select 1;; # x;\n select 2;", Quoting::default(), Some(("select 1", "select 2;"))),
+        (
+            "select ';', \";\", `;` /* ; */; do 1",
+            Quoting::default(),
+            Some(("select ';', \";\", `;` /* ; */", "do 1")),
+        ),
+        ("select '\\';'; do 1", Quoting::default(), Some(("select '\\';'", "do 1"))),
+        ("select '\\'; do 1", ansi, Some(("select '\\'", "do 1"))),
+        ("do 1; /*! do 2 */", Quoting::default(), Some(("do 1", "/*! do 2 */"))),
+        ("create table t (i int); do 1", Quoting::default(), Some(("create table t (i int)", "do 1"))),
+        ("create definer = x trigger t begin do 1; do 2; end", Quoting::default(), None),
+        ("begin not atomic do 1; do 2; end", Quoting::default(), None),
+        ("begin; do 1", Quoting::default(), Some(("begin", "do 1"))),
+    ] {
+        let found = super::several(sql.as_bytes(), quoting).map(|cut| (&sql[..cut.end], &sql[cut.next..]));
+        assert_eq!(found, expected, "{sql}");
+    }
+}

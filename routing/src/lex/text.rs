@@ -80,7 +80,7 @@ impl Head {
 pub fn parser_text(sql: &[u8], regions: &[Region]) -> Option<String> {
     let mut text = sql.to_vec();
     for byte in &mut text {
-        if byte.is_ascii_whitespace() {
+        if byte.is_ascii_whitespace() || *byte == 0x0B {
             *byte = b' ';
         }
     }

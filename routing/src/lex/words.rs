@@ -66,7 +66,8 @@ fn between(sql: &[u8], from: usize, to: usize, tokens: &mut Vec<Token>) {
     let mut at = from;
     while at < to {
         let byte = sql[at];
-        let end = if byte.is_ascii_whitespace() || byte == 0 {
+        // The vertical tab is one to servers.
+        let end = if byte.is_ascii_whitespace() || matches!(byte, 0 | 0x0B) {
             at += 1;
             continue;
         } else if matches!(byte, b'`' | b'"') {

@@ -4,6 +4,7 @@
 //! does on the server: numbers and dates by value, text as its collation's weights. NULL comes first. Hidden columns
 //! are cut off before a row goes to the client.
 
+pub mod fold;
 mod row;
 #[cfg(test)]
 mod tests;

@@ -3,17 +3,21 @@
 use std::fmt::Write as _;
 
 use super::{
-    ByKey, DataPlan, Gather, Keys, Limit, MovingSides, Operand, Plan, Replacement, RoutePlan, SidePlan,
-    Sides, When, Written,
+    ByKey, DataPlan, Gather, Keys, Limit, MovingSides, Operand, Plan, Replacement, RoutePlan, ServedBy,
+    SessionCommand, SidePlan, Sides, When, Written,
 };
 use crate::refusal::Refusal;
-use crate::topology::{DoubleWrite, Side, Topology};
+use crate::topology::{BackendId, DoubleWrite, Side, Topology};
 
 /// The plan's operators, indented by what they take from.
 #[must_use]
 pub fn explain(plan: &Plan, topology: &Topology) -> String {
     let mut out = String::new();
     match plan {
+        Plan::Session(SessionCommand::Set(set)) => {
+            let autocommit = set.autocommit.as_ref().map_or_else(String::new, |to| format!(", {to:?}"));
+            line(&mut out, 0, &format!("Session Set({:?}{autocommit})", set.others));
+        }
         Plan::Session(command) => line(&mut out, 0, &format!("Session {command:?}")),
         Plan::Refused(refusal) => line(&mut out, 0, &format!("Refused {refusal}")),
         Plan::Data(data) => explain_data(data, topology, &mut out),
@@ -30,8 +34,31 @@ fn explain_data(plan: &DataPlan, topology: &Topology, out: &mut String) {
     let pin = if plan.pin == super::Pin::None { String::new() } else { format!(" pin={:?}", plan.pin) };
     line(out, 0, &format!("{} tables=[{}]{pin}", plan.verb, names.join(", ")));
     match &plan.sides {
-        Sides::One(side) => explain_side(side, topology, 1, out),
+        Sides::One(side) => {
+            if plan.served_by == ServedBy::ReplicaToo {
+                explain_replicas(side, topology, out);
+            }
+            explain_side(side, topology, 1, out);
+        }
         Sides::Moving(moving) => explain_moving(moving, topology, out),
+    }
+}
+
+/// Backends whose replicas may answer in place of their primary, by how many reads each replica gets.
+fn explain_replicas(side: &SidePlan, topology: &Topology, out: &mut String) {
+    let mut backends: Vec<BackendId> = match &side.route {
+        RoutePlan::Backend(backend) => vec![*backend],
+        RoutePlan::AnyNode(nodes) => vec![nodes[0].backend],
+        RoutePlan::EveryNode(nodes) => nodes.iter().map(|node| node.backend).collect(),
+        RoutePlan::ByKey(ByKey { layout, .. }) | RoutePlan::ByRow { layout, .. } => {
+            layout.nodes.iter().map(|node| node.backend).collect()
+        }
+    };
+    backends.sort_unstable();
+    backends.dedup();
+    for backend in backends.into_iter().map(|id| topology.backend(id)).filter(|of| !of.replicas.is_empty()) {
+        let weights: Vec<String> = backend.replicas.iter().map(|of| of.weight.to_string()).collect();
+        line(out, 1, &format!("Replicas of {} weights=[{}]", backend.name, weights.join(", ")));
     }
 }
 
@@ -54,6 +81,12 @@ fn explain_moving(moving: &MovingSides, topology: &Topology, out: &mut String) {
             keys(&moving.keys)
         ),
     );
+    if let Some(history) = &of.history {
+        let times = moving.times.as_ref();
+        let by =
+            times.map_or("ALL".to_owned(), |times| times.iter().map(keys).collect::<Vec<_>>().join(", "));
+        line(out, 2, &format!("History {}>={} by={by}", history.column, history.since));
+    }
     for (name, side) in [("Source", &moving.source), ("Target", &moving.target)] {
         line(out, 2, name);
         match side {
@@ -91,6 +124,10 @@ fn explain_side(side: &SidePlan, topology: &Topology, depth: usize, out: &mut St
         }
         Gather::Sum => line(out, depth, "SumAffected"),
         Gather::First => line(out, depth, "EveryCopy"),
+        Gather::Renamed(shown) => {
+            let logical = &topology.table_of(shown.table).name;
+            line(out, depth, &format!("Rename {} to {logical}", shown.node));
+        }
     }
     line(out, depth + 1, &route_text(side, topology));
     for splice in &side.splices {
@@ -110,7 +147,8 @@ fn replacement(with: &Replacement, topology: &Topology) -> String {
             format!("the backend's name of {}", topology.database_of(*logical).name)
         }
         Replacement::Text(text) => format!("\"{}\"", text.trim()),
-        Replacement::LastInsertId => "the session's insert id".to_owned(),
+        Replacement::Name(_) => "AS what the client wrote".to_owned(),
+        Replacement::Fact(fact) => format!("the session's {fact:?}"),
         Replacement::LimitSum => "offset + count".to_owned(),
     }
 }
@@ -134,7 +172,7 @@ fn route_text(side: &SidePlan, topology: &Topology) -> String {
                 keys(of)
             )
         }
-        RoutePlan::ByRow { layout, rows } => {
+        RoutePlan::ByRow { layout, rows, .. } => {
             format!("Route {} rows by {} to {} shards", rows.len(), layout.key, layout.nodes.len())
         }
     }
@@ -168,6 +206,7 @@ fn keys(of: &Keys) -> String {
 fn operand(of: &Operand) -> String {
     match of {
         Operand::Literal { region, .. } => format!("literal {region}"),
+        Operand::Moment { region, .. } => format!("moment {region}"),
         Operand::Parameter(index) => format!("parameter {index}"),
         Operand::Null => "NULL".to_owned(),
         Operand::Computed => "computed".to_owned(),

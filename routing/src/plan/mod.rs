@@ -4,23 +4,42 @@
 //! the shards, which bytes change per shard, and how the answers become one. What cannot be answered exactly as one
 //! server would is a [`Plan::Refused`].
 
+mod aggregates;
+mod called;
+pub mod catalogue;
+mod command;
+pub mod comparable;
 mod conditions;
 pub mod explain;
+mod items;
 mod names;
+mod number;
 mod order;
 mod parse;
 mod passed;
 mod planner;
 mod read;
+mod replica;
+pub mod rights;
 mod scopes;
 mod session;
+mod set;
 mod sides;
+mod splice;
+mod steady;
 mod touch;
+pub mod whole;
 mod write;
 
 use std::sync::Arc;
 
+pub use command::{
+    Assignment, Autocommit, Begin, Characteristics, Completion, Isolation, KillScope, NewAutocommit,
+    Savepoint, SessionCommand, Set, Shown, TransactionAccess,
+};
 pub use planner::plan;
+pub use replica::ServedBy;
+pub use splice::{Fact, Place, Replacement, Span, Splice, When, Written};
 
 use crate::refusal::Refusal;
 use crate::topology::{BackendId, DatabaseId, Layout, MoveId, Node, TableId};
@@ -33,94 +52,6 @@ pub enum Plan {
     /// Runs on backends.
     Data(Box<DataPlan>),
     Refused(Refusal),
-}
-
-/// Statements about the session. Their operands are read from the statement text when they run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SessionCommand {
-    Begin(Begin),
-    Commit(Completion),
-    Rollback(Completion),
-    /// `SAVEPOINT x`, `ROLLBACK TO x`, `RELEASE SAVEPOINT x`: sent as they are to every branch of the transaction.
-    Savepoint,
-    Use {
-        database: String,
-    },
-    Set(Vec<Assignment>),
-    ShowWarnings,
-    ShowErrors,
-    ShowProcesslist,
-    /// `KILL [CONNECTION|QUERY] id`.
-    Kill {
-        query_only: KillScope,
-        id: u64,
-    },
-    /// `EXPLAIN ROUTE <statement>`: the statement starts at this byte.
-    ExplainRoute {
-        offset: u32,
-    },
-    /// `SELECT LAST_INSERT_ID()` alone: the name of the answer's only column.
-    LastInsertId {
-        column: String,
-    },
-    /// `SELECT DATABASE()` alone.
-    CurrentDatabase {
-        column: String,
-    },
-    /// `SELECT CONNECTION_ID()` alone.
-    ConnectionId {
-        column: String,
-    },
-    /// `SHOW DATABASES`.
-    ShowDatabases,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KillScope {
-    Connection,
-    Query,
-}
-
-/// `BEGIN`, `START TRANSACTION …`. The text is sent on as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begin {
-    pub access: TransactionAccess,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransactionAccess {
-    ReadWrite,
-    ReadOnly,
-}
-
-/// What follows `COMMIT` or `ROLLBACK`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Completion {
-    Plain,
-    Chain,
-    Release,
-}
-
-/// One assignment of a `SET`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Assignment {
-    /// `autocommit = 0|1|on|off|…` as a literal.
-    Autocommit(Autocommit),
-    /// A session variable, lower case, without scope prefix. Evaluated on a backend, then read back and kept.
-    Variable(String),
-    /// `NAMES …` or `CHARACTER SET …`: `character_set_client`, `_results` and `collation_connection` are read back.
-    Names,
-    /// `SET [SESSION] TRANSACTION …`; without a scope it is for the next transaction only.
-    SessionTransaction,
-    NextTransaction,
-    /// `@x = …`: pins the session to its backend connection.
-    UserVariable,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Autocommit {
-    On,
-    Off,
 }
 
 /// A statement that runs on backends.
@@ -137,7 +68,33 @@ pub struct DataPlan {
     pub pin: Pin,
     /// `?` placeholders in the statement.
     pub placeholders: u16,
+    /// Of an `INSERT` into a table whose ids are generated: which rows have none.
+    pub numbering: Option<Box<Numbering>>,
+    /// What an account must be allowed.
+    pub needs: rights::Needs,
+    pub served_by: ServedBy,
     pub sides: Sides,
+}
+
+/// The ids of an `INSERT`'s rows.
+#[derive(Debug, Clone)]
+pub struct Numbering {
+    pub table: TableId,
+    /// What to write, and where, so that the column is named.
+    pub name: Option<(Span, String)>,
+    /// In order.
+    pub rows: Vec<RowNumber>,
+}
+
+/// The id of one row.
+#[derive(Debug, Clone)]
+pub enum RowNumber {
+    /// It has none: to be written there, between these texts.
+    Missing { at: Span, before: String, after: String },
+    /// It has this one, which may be NULL or zero.
+    Given { operand: Operand, span: Span },
+    /// Only the server could tell.
+    Computed,
 }
 
 /// Does it read or write, and does it end the open transaction?
@@ -162,12 +119,14 @@ pub enum Pin {
     NamedLock,
     /// `LOCK TABLES`, `UNLOCK TABLES`, `FLUSH TABLES … WITH READ LOCK`.
     TableLock,
-    /// `FOUND_ROWS()`, `ROW_COUNT()`: about the previous statement of the same connection.
-    Previous,
+    /// `SQL_CALC_FOUND_ROWS`: the connection is asked for the number afterwards, and is free then.
+    FoundRows,
     /// `PREPARE x FROM`, `EXECUTE x`, `DEALLOCATE PREPARE x`.
     SqlPrepared,
     /// `HANDLER … OPEN`.
     Handler,
+    /// `CALL`: what a procedure sets or begins in its session stays there.
+    Procedure,
 }
 
 /// The plan on each side of a move; a statement on tables that do not move has one side.
@@ -186,6 +145,9 @@ pub struct MovingSides {
     pub target: Result<SidePlan, Refusal>,
     /// The rows' shard keys, for gray buckets: on the target's key column, whatever the source's placement.
     pub keys: Keys,
+    /// Conditions on the column of the move's history boundary, one for each of its tables in the statement. `None`:
+    /// some rows may be of any time.
+    pub times: Option<Vec<Keys>>,
     /// How a write's touched rows are found; `None` for reads.
     pub touch: Option<Result<Touch, Refusal>>,
 }
@@ -212,7 +174,16 @@ pub enum RoutePlan {
     /// Whole, to the shards that hold the keys.
     ByKey(ByKey),
     /// `INSERT`/`REPLACE … VALUES`: each row to its shard.
-    ByRow { layout: Arc<Layout>, rows: Vec<Row> },
+    ByRow { layout: Arc<Layout>, rows: Vec<Row>, insert_id: InsertId },
+}
+
+/// What `LAST_INSERT_ID()` answers after an `INSERT` whose rows all bring their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsertId {
+    /// What it answered before.
+    Kept,
+    /// What the statement sets by `LAST_INSERT_ID(…)` itself.
+    Set,
 }
 
 /// Which shards a statement concerns.
@@ -255,6 +226,8 @@ pub enum Keys {
 pub enum Operand {
     /// The literal in this region, with a minus sign before it or not.
     Literal { region: u32, sign: OperandSign },
+    /// `DATE '…'` or `TIMESTAMP '…'`, whose string is in this region.
+    Moment { region: u32, form: MomentForm },
     /// The n-th placeholder, from 0.
     Parameter(u16),
     /// Written as `NULL`.
@@ -263,62 +236,17 @@ pub enum Operand {
     Computed,
 }
 
+/// The word before the string of a literal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MomentForm {
+    Date,
+    Timestamp,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperandSign {
     Plus,
     Minus,
-}
-
-/// A byte range of the representative statement, told so that it fits every statement of the shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    pub start: Place,
-    pub end: Place,
-}
-
-/// `delta` bytes after the end of region `after - 1`; `after == 0` counts from the statement's start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    pub after: u32,
-    pub delta: u32,
-}
-
-/// Bytes to replace on the way to a shard. `span.start == span.end` inserts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Splice {
-    pub span: Span,
-    pub with: Replacement,
-    pub when: When,
-}
-
-/// For which routes a splice is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    Always,
-    /// Only when several shards are asked.
-    Scattered,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Replacement {
-    /// The physical name of this table on the shard's node, quoted.
-    Table { table: TableId, written: Written, alias: Option<String> },
-    /// The physical database of the backend, quoted.
-    Database { logical: DatabaseId },
-    /// The same for every shard.
-    Text(String),
-    /// The session's `LAST_INSERT_ID()`.
-    LastInsertId,
-    /// `LIMIT`'s count, pushed down as `offset + count`.
-    LimitSum,
-}
-
-/// How a table's name stands in the statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    Bare,
-    /// With its database before it.
-    Qualified,
 }
 
 /// How the answers of several shards become one.
@@ -334,6 +262,26 @@ pub enum Gather {
     Sum,
     /// Writes to every copy of a broadcast table: the first copy's answer counts.
     First,
+    /// A node shows itself, and is given the logical name.
+    Renamed(ShownNode),
+}
+
+/// A node that answers for its logical table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownNode {
+    pub table: TableId,
+    pub backend: BackendId,
+    pub node: String,
+    pub what: ShownAs,
+}
+
+/// Where the node's name stands in the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShownAs {
+    /// In the first column.
+    Name,
+    /// There, and in the statement in the second column that would make the table.
+    Definition,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -377,12 +325,21 @@ pub struct Touch {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum TouchHow {
-    /// The statement names every primary key: one list of operands per row, in primary-key order. An
-    /// [`Operand::Computed`] or NULL in the `AUTO_INCREMENT` column means "from the OK packet's insert id, counting up".
+    /// The statement names every primary key: one list of operands per row, in primary-key order. NULL in the
+    /// `AUTO_INCREMENT` column, or no value for it, means "from the OK packet's insert id".
     Keys(Vec<Vec<Operand>>),
     /// Run this first, `… FOR UPDATE`: the statement's own `FROM/WHERE/ORDER BY/LIMIT` from this span on, with the
     /// primary-key columns selected. Its placeholders are the statement's from `first_placeholder` on.
-    Select { from: Span, first_placeholder: u16, table_alias: Option<String> },
+    Select { from: Span, first_placeholder: u16, table_alias: Option<String>, picks: Picks },
+}
+
+/// Which of the rows that a condition finds a write touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Picks {
+    All,
+    /// The first in an order that the primary key decides. Another transaction may put a row before them, unless gaps
+    /// are locked.
+    First,
 }
 
 /// What the planner must know of the session.
@@ -393,4 +350,6 @@ pub struct Context<'a> {
     pub database: Option<&'a str>,
     pub quoting: crate::lex::Quoting,
     pub server: crate::lex::ServerVersion,
+    /// The session's own answers are text: where rows must be binary, a backend answers `SELECT DATABASE()` too.
+    pub protocol: crate::merge::RowProtocol,
 }

@@ -4,7 +4,7 @@ use super::parse::Parsed;
 use super::scopes::{Aliased, Instance, Scopes};
 use super::{Replacement, Splice, When, Written};
 use crate::refusal::{self, Refusal};
-use crate::topology::{BackendId, DatabaseId, Placement, Side, TableId, Topology, is_system};
+use crate::topology::{BackendId, DatabaseId, Side, TableId, Topology, is_system};
 
 /// Where a name leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +46,7 @@ impl Names<'_> {
 
     /// Where statements run that name no table.
     pub fn home(&self) -> Result<BackendId, Refusal> {
-        let topology = self.topology;
-        let current =
-            self.database.and_then(|name| topology.database(name)).map(|id| topology.database_of(id).default);
-        current
-            .or(self.database.and(topology.other_databases))
-            .or_else(|| topology.databases.first().map(|database| database.default))
-            .or(topology.other_databases)
-            .ok_or_else(|| refusal::NO_RULES.because(""))
+        self.topology.home(self.database)
     }
 }
 
@@ -150,11 +143,6 @@ fn differs(topology: &Topology, instance: &Instance, table: TableId, side: Side)
 fn moved(topology: &Topology, logical: DatabaseId) -> bool {
     let database = topology.database_of(logical);
     topology.physical_database(database.default, &database.name) != database.name
-}
-
-/// Are all of a table's nodes called as the statement calls it?
-pub(super) fn same_name(placement: &Placement, written: &str) -> bool {
-    placement.nodes().iter().all(|node| node.table == written)
 }
 
 pub(super) fn quoted(name: &str) -> String {

@@ -22,6 +22,9 @@ pub(super) fn gather(
     select: &Select,
 ) -> Result<(Gather, Vec<Splice>), Refusal> {
     let mut splices = Vec::new();
+    if query.fetch.is_some() {
+        return Err(refusal::SCATTERED_LIMIT.because("FETCH FIRST"));
+    }
     let limit = limit(parsed, query.limit_clause.as_ref(), &mut splices)?;
     let Some(order) = &query.order_by else { return Ok((Gather::Concat { limit }, splices)) };
     let OrderByKind::Expressions(terms) = &order.kind else {
@@ -90,7 +93,9 @@ fn push_down(
             splices.push(Splice { span, with, when: When::Scattered });
             Ok(())
         }
-        Operand::Null | Operand::Computed => Err(refusal::SCATTERED_LIMIT.because("")),
+        Operand::Moment { .. } | Operand::Null | Operand::Computed => {
+            Err(refusal::SCATTERED_LIMIT.because(""))
+        }
     }
 }
 
@@ -124,15 +129,20 @@ fn sort_key(
         .ok_or_else(|| refuse(&format!("{}, whose order the proxy does not know", name.value)))
 }
 
-/// `ORDER BY` looks among the aliases first.
+/// `ORDER BY` looks among the selected columns first, by their aliases and names. Of several it is the server that
+/// says that the name is ambiguous.
 fn aliased<'a>(select: &'a Select, expr: &Expr) -> Option<&'a Expr> {
     let Expr::Identifier(name) = expr else { return None };
-    select.projection.iter().find_map(|item| match item {
-        SelectItem::ExprWithAlias { expr, alias } if alias.value.eq_ignore_ascii_case(&name.value) => {
-            Some(expr)
+    let mut found = select.projection.iter().filter_map(|item| match item {
+        SelectItem::ExprWithAlias { expr, alias } => {
+            alias.value.eq_ignore_ascii_case(&name.value).then_some(expr)
+        }
+        SelectItem::UnnamedExpr(column @ Expr::CompoundIdentifier(idents)) => {
+            idents.last().is_some_and(|last| last.value.eq_ignore_ascii_case(&name.value)).then_some(column)
         }
         _ => None,
-    })
+    });
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// The table of the statement that has the column.
@@ -165,13 +175,14 @@ fn comparable(text: &str, kind: &ColumnKind) -> Option<(String, Comparison)> {
     match kind {
         ColumnKind::Integer { .. }
         | ColumnKind::Decimal
-        | ColumnKind::Float
         | ColumnKind::Double
         | ColumnKind::Year
         | ColumnKind::Date
         | ColumnKind::Time
         | ColumnKind::DateTime
         | ColumnKind::Timestamp => Some((text.to_owned(), Comparison::ByType)),
+        // As text it is rounded to six digits.
+        ColumnKind::Float => Some((format!("{text}+0e0"), Comparison::ByType)),
         ColumnKind::Bit | ColumnKind::Enum | ColumnKind::Set => {
             Some((format!("{text}+0"), Comparison::ByType))
         }

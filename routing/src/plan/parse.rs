@@ -1,11 +1,15 @@
 //! The parser, bounded, with its positions told as byte offsets.
 
-use sqlparser::ast::{Expr, Ident, Statement, UnaryOperator, Value};
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    DataType, Expr, Ident, Query, SetExpr, Statement, TimezoneInfo, UnaryOperator, Value, Visit, Visitor,
+};
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Span as ParserSpan};
 
-use super::{Operand, OperandSign, Span};
+use super::{MomentForm, Operand, OperandSign, Span};
 use crate::lex::words::{Token, TokenKind};
 use crate::lex::{self, Lexed, RegionKind};
 use crate::refusal::{self, Refusal};
@@ -50,8 +54,38 @@ pub(super) fn parse<'a>(
         .then(|| text.char_indices().map(|(at, _)| u32::try_from(at).unwrap_or(u32::MAX)).collect());
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
     match (statements.pop(), statements.is_empty()) {
-        (Some(statement), true) => Ok(Parsed { sql, lexed, tokens, statement, characters, length }),
+        (Some(statement), true) => match statement.visit(&mut Bodies) {
+            ControlFlow::Continue(()) => Ok(Parsed { sql, lexed, tokens, statement, characters, length }),
+            ControlFlow::Break(what) => Err(NotParsed::Unknown(format!("{what} in place of SELECT"))),
+        },
         _ => Err(NotParsed::Unknown("not one statement".to_owned())),
+    }
+}
+
+/// Looks for queries that are no `SELECT`: nobody looks for tables in there.
+struct Bodies;
+
+impl Visitor for Bodies {
+    type Break = &'static str;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<&'static str> {
+        body(&query.body)
+    }
+}
+
+fn body(of: &SetExpr) -> ControlFlow<&'static str> {
+    match of {
+        // A query inside is visited by itself.
+        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => ControlFlow::Continue(()),
+        SetExpr::SetOperation { left, right, op: _, set_quantifier: _ } => {
+            body(left)?;
+            body(right)
+        }
+        SetExpr::Table(_) => ControlFlow::Break("TABLE"),
+        SetExpr::Insert(_) => ControlFlow::Break("INSERT"),
+        SetExpr::Update(_) => ControlFlow::Break("UPDATE"),
+        SetExpr::Delete(_) => ControlFlow::Break("DELETE"),
+        SetExpr::Merge(_) => ControlFlow::Break("MERGE"),
     }
 }
 
@@ -93,6 +127,12 @@ impl Parsed<'_> {
         self.range(ident.span)
     }
 
+    /// The name that begins at this byte, without quotes.
+    pub fn name_at(&self, start: u32) -> Option<String> {
+        let token = self.tokens.iter().find(|token| u32::try_from(token.start) == Ok(start))?;
+        token.name(self.sql)
+    }
+
     /// The value an expression stands for, if it is written there.
     pub fn operand(&self, expr: &Expr) -> Operand {
         match expr {
@@ -106,6 +146,17 @@ impl Parsed<'_> {
                 Expr::Value(value) => self.literal(self.range(value.span).0, OperandSign::Minus),
                 _ => Operand::Computed,
             },
+            Expr::TypedString(typed) => {
+                let form = match typed.data_type {
+                    DataType::Date => MomentForm::Date,
+                    DataType::Timestamp(None, TimezoneInfo::None) => MomentForm::Timestamp,
+                    _ => return Operand::Computed,
+                };
+                match self.literal(self.range(typed.value.span).0, OperandSign::Plus) {
+                    Operand::Literal { region, .. } => Operand::Moment { region, form },
+                    _ => Operand::Computed,
+                }
+            }
             _ => Operand::Computed,
         }
     }
@@ -158,6 +209,17 @@ impl Parsed<'_> {
 
     pub fn has_word(&self, word: &str) -> bool {
         self.tokens.iter().any(|token| token.is(self.sql, word))
+    }
+
+    /// Does this stand anywhere but in literals and comments, be it in an optimizer hint?
+    pub fn mentions(&self, text: &str) -> bool {
+        let ends = self.lexed.regions.iter().map(|region| region.end as usize);
+        let starts = self.lexed.regions.iter().map(|region| region.start as usize);
+        let pieces = std::iter::once(0).chain(ends).zip(starts.chain([self.sql.len()]));
+        pieces.into_iter().any(|(from, to)| {
+            let piece = &self.sql[from..to];
+            piece.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text.as_bytes()))
+        })
     }
 
     /// `||`, `&&`, `XOR` and `!` bind differently in the parser than in MySQL: conditions beside them prove nothing.

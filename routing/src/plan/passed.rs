@@ -2,13 +2,14 @@
 //!
 //! That is provable where no name in the statement is that of a table which rules name, or of another database.
 
-use super::names::{Names, same_name};
+use super::names::Names;
 use super::planner::pin;
-use super::{Access, DataPlan, Gather, RoutePlan, SidePlan, Sides, session};
+use super::rights::{Need, Needs, is_information_schema};
+use super::{Access, DataPlan, Gather, Pin, RoutePlan, SidePlan, Sides, called, replica, session};
 use crate::lex::Lexed;
 use crate::lex::words::Token;
 use crate::refusal::{self, Refusal};
-use crate::topology::{BackendId, DatabaseId, Placement, Side, TableId};
+use crate::topology::{BackendId, DatabaseId, TableId};
 
 /// The plan, or a refusal that says `why` the statement had to be passed whole.
 pub(super) fn whole(
@@ -20,6 +21,9 @@ pub(super) fn whole(
 ) -> Result<DataPlan, Refusal> {
     let (access, verb) =
         session::access(sql, tokens).ok_or_else(|| refusal::UNPARSED.because(why.to_owned()))?;
+    if (0..tokens.len()).any(|at| session::fact(sql, &tokens[at..]).is_some()) {
+        return Err(refusal::UNPARSED.because(format!("{why}; it asks about the session")));
+    }
     let words: Vec<String> = tokens.iter().filter_map(|token| token.name(sql)).collect();
     let topology = names.topology;
     let current = names.database.and_then(|name| topology.database(name));
@@ -35,14 +39,45 @@ pub(super) fn whole(
         .map(TableId)
         .zip(&topology.tables)
         .find(|(_, table)| words.iter().any(|word| word.eq_ignore_ascii_case(&table.name)));
-    let backend = match named {
-        None => names.home()?,
-        Some((table, _)) => of_named(names, table, sql, tokens, access, why)?,
-    };
+    // The statement would be about a database of another name, or end the one that carries the logical one.
+    let renamed = current.map(|id| topology.database_of(id)).filter(|database| {
+        let physical = topology.physical_database(database.default, &database.name);
+        words.iter().any(|word| word.eq_ignore_ascii_case(&database.name))
+            && (physical != database.name || is_about_a_database(sql, tokens))
+    });
+    if let Some(database) = renamed {
+        return Err(refusal::UNPARSED.because(format!("{why}; it names the database {}", database.name)));
+    }
+    if let Some((_, table)) = named {
+        return Err(match access {
+            Access::Definition => refusal::DEFINITION.because(table.name.clone()),
+            _ => refusal::UNPARSED.because(why.to_owned()),
+        });
+    }
+    if !topology.tables.is_empty() && words.iter().any(|word| word.eq_ignore_ascii_case("information_schema"))
+    {
+        return Err(refusal::CATALOGUE.because("information_schema"));
+    }
+    called::check(sql, tokens, names, &[])?;
+    let backend = names.home()?;
     if verb == "CALL" && topology.tables.iter().any(|table| Some(table.database) == current) {
         return Err(refusal::UNSUPPORTED.because("CALL in a database with tables that the rules name"));
     }
-    Ok(data(verb, access, backend, current, lexed, pin(sql, tokens)))
+    let mut needs = Needs::default();
+    let is_current = names.database.is_some_and(is_information_schema) && verb != "SHOW";
+    if is_current || words.iter().any(|word| is_information_schema(word)) {
+        needs.add(Need::Lists);
+    }
+    let pin = if verb == "CALL" { Pin::Procedure } else { pin(sql, tokens) };
+    let plan = data(verb, access, backend, current, lexed, pin);
+    Ok(DataPlan { needs, ..plan })
+}
+
+/// `CREATE DATABASE`, `ALTER SCHEMA`, `DROP DATABASE`.
+fn is_about_a_database(sql: &[u8], tokens: &[Token]) -> bool {
+    let [verb, of, ..] = tokens else { return false };
+    ["create", "alter", "drop"].iter().any(|word| verb.is(sql, word))
+        && ["database", "schema"].iter().any(|word| of.is(sql, word))
 }
 
 fn data(
@@ -51,7 +86,7 @@ fn data(
     backend: BackendId,
     database: Option<DatabaseId>,
     lexed: &Lexed,
-    pin: super::Pin,
+    pin: Pin,
 ) -> DataPlan {
     let side = SidePlan {
         route: RoutePlan::Backend(backend),
@@ -66,37 +101,9 @@ fn data(
         databases: database.into_iter().collect(),
         pin,
         placeholders: lexed.placeholders,
+        numbering: None,
+        needs: Needs::default(),
+        served_by: replica::of_verb(verb),
         sides: Sides::One(side),
     }
-}
-
-/// What may be asked about a table that rules name: its columns and keys, where a node is called as it is.
-fn of_named(
-    names: Names<'_>,
-    table: TableId,
-    sql: &[u8],
-    tokens: &[Token],
-    access: Access,
-    why: &str,
-) -> Result<BackendId, Refusal> {
-    let of = names.topology.table_of(table);
-    if access == Access::Definition {
-        return Err(refusal::DEFINITION.because(of.name.clone()));
-    }
-    let shows = ["show", "desc", "describe"]
-        .iter()
-        .any(|word| tokens.first().is_some_and(|first| first.is(sql, word)));
-    if !shows {
-        return Err(refusal::UNPARSED.because(why.to_owned()));
-    }
-    let side = of.moving.as_ref().map_or(Side::Target, |moving| names.topology.move_of(moving.by).writes);
-    let placement = of.placement(side);
-    if !same_name(placement, &of.name) {
-        return Err(refusal::SHOW_RENAMED.because(of.name.clone()));
-    }
-    Ok(match placement {
-        Placement::Single(node) => node.backend,
-        Placement::Broadcast(nodes) => nodes[0].backend,
-        Placement::Sharded(layout) => layout.nodes[0].backend,
-    })
 }

@@ -2,19 +2,24 @@
 
 use sqlparser::ast::{Insert, Query, Statement};
 
+use super::conditions::Shardings;
 use super::names::{Names, Renaming, Target};
 use super::parse::{self, NotParsed, Parsed};
+use super::rights::{Need, Needs};
 use super::scopes::Scopes;
+use super::session::Words;
 use super::sides::Placed;
 use super::write::{self, Write};
 use super::{
-    Access, Context, DataPlan, Gather, Keys, MovingSides, Pin, Plan, Replacement, RoutePlan, SidePlan, Sides,
-    Splice, Touch, When, passed, read, session, touch,
+    Access, Context, DataPlan, Gather, Keys, MovingSides, Pin, Plan, Replacement, RoutePlan, ServedBy,
+    SessionCommand, SidePlan, Sides, Splice, Touch, When, called, catalogue, number, passed, read, replica,
+    rights, session, touch,
 };
 use crate::lex::Lexed;
 use crate::lex::words::{self, Token, TokenKind};
+use crate::merge::RowProtocol;
 use crate::refusal::{self, Refusal};
-use crate::topology::{BackendId, DatabaseId, MoveId, Side, TableId};
+use crate::topology::{BackendId, DatabaseId, MoveId, Side, TableId, is_system};
 
 /// Plans a statement shape; `sql` is the representative that `lexed` was made from.
 #[must_use]
@@ -23,11 +28,21 @@ pub fn plan(sql: &[u8], lexed: &Lexed, context: Context<'_>) -> Plan {
         return Plan::Refused(refusal::MULTIPLE_STATEMENTS.because(""));
     }
     let tokens = words::tokens(sql, &lexed.regions);
-    if let Some(plan) = session::command(sql, &tokens) {
-        return plan;
+    let words = Words { sql, tokens: session::without_semicolons(&tokens) };
+    if words.tokens.is_empty() {
+        return Plan::Session(SessionCommand::Empty);
+    }
+    match session::command(words, context.server.flavour) {
+        Some(plan) if context.protocol == RowProtocol::Text || !session::selects(&plan) => return plan,
+        _ => {}
     }
     match data(sql, lexed, &tokens, context) {
-        Ok(plan) => Plan::Data(Box::new(plan)),
+        Ok(mut plan) => {
+            let names = Names { topology: context.topology, database: context.database };
+            plan.needs.join(rights::of(words, names, context.server.flavour));
+            plan.served_by = replica::all_considered(&plan, words);
+            Plan::Data(Box::new(plan))
+        }
         Err(refusal) => Plan::Refused(refusal),
     }
 }
@@ -36,6 +51,9 @@ fn data(sql: &[u8], lexed: &Lexed, tokens: &[Token], context: Context<'_>) -> Re
     let names = Names { topology: context.topology, database: context.database };
     if let Some(refusal) = session::unsupported(sql, tokens) {
         return Err(refusal);
+    }
+    if let Some(plan) = catalogue::plan(sql, lexed, tokens, names) {
+        return plan;
     }
     let parsed = match parse::parse(sql, lexed, tokens) {
         Ok(parsed) => parsed,
@@ -70,7 +88,8 @@ impl Planner<'_> {
     fn query(&self, query: &Query) -> Result<DataPlan, Refusal> {
         let scopes = Scopes::of_query(&self.parsed, self.names)?;
         let sides = self.sides(&scopes, |side| read::side(self, query, &scopes, side), || None)?;
-        Ok(self.plan("SELECT", read::access(query), &scopes, sides))
+        let served_by = replica::of_query(&self.parsed, self.names, &scopes);
+        Ok(DataPlan { served_by, ..self.plan("SELECT", read::access(query), &scopes, sides) })
     }
 
     fn write(&self, write: &Write<'_>, renaming: Renaming) -> Result<DataPlan, Refusal> {
@@ -97,7 +116,8 @@ impl Planner<'_> {
             |side| write::insert_side(self, insert, &scopes, table, side),
             || Some(touch::of_insert(self, insert, table)),
         )?;
-        Ok(self.plan(verb, Access::Write, &scopes, sides))
+        let numbering = number::of_insert(self, insert, table).map(Box::new);
+        Ok(DataPlan { numbering, ..self.plan(verb, Access::Write, &scopes, sides) })
     }
 
     /// An `INSERT` into a table that no rule names, perhaps from tables that rules do name.
@@ -109,7 +129,7 @@ impl Planner<'_> {
             return Err(refusal::INSERT_SELECT.because("from a sharded table"));
         }
         let mut splices = super::names::splices(&self.parsed, topology, scopes, side, Renaming::Qualifiers);
-        splices.extend(self.insert_id_splices());
+        splices.extend(self.fact_splices());
         splices.sort_by_key(|splice| splice.span.start);
         Ok(SidePlan { route, splices, gather: Gather::Sum, because })
     }
@@ -121,6 +141,8 @@ impl Planner<'_> {
         of: impl Fn(Side) -> Result<SidePlan, Refusal>,
         touch: impl FnOnce() -> Option<Result<Touch, Refusal>>,
     ) -> Result<Sides, Refusal> {
+        catalogue::check(&self.parsed, scopes, self.names)?;
+        called::check(self.parsed.sql, self.tokens, self.names, &tables(scopes))?;
         let Some(by) = self.moving(scopes)? else { return Ok(Sides::One(of(Side::Target)?)) };
         let (source, target) = (of(Side::Source), of(Side::Target));
         if let (Err(refusal), Err(_)) = (&source, &target) {
@@ -136,7 +158,27 @@ impl Planner<'_> {
             _ => None,
         };
         let keys = keys_of(&target).or_else(|| keys_of(&source)).unwrap_or(Keys::All);
-        Ok(Sides::Moving(Box::new(MovingSides { by, source, target, keys, touch: touch() })))
+        let times = self.times(scopes, by);
+        Ok(Sides::Moving(Box::new(MovingSides { by, source, target, keys, times, touch: touch() })))
+    }
+
+    /// What a statement says about the age of the rows of a move, if its history has a boundary.
+    fn times(&self, scopes: &Scopes, by: MoveId) -> Option<Vec<Keys>> {
+        let topology = self.names.topology;
+        let column = &topology.move_of(by).history.as_ref()?.column;
+        let mut times = Vec::new();
+        for (at, instance) in scopes.instances.iter().enumerate() {
+            let Target::Named(id) = instance.target else { continue };
+            let table = topology.table_of(id);
+            if table.moving.is_none() {
+                continue;
+            }
+            table.schema.as_ref()?.column(column)?;
+            let mut keys = vec![None; scopes.instances.len()];
+            keys[at] = Some(column.clone());
+            times.push(Shardings { parsed: &self.parsed, scopes, keys }.left_of(at));
+        }
+        Some(times)
     }
 
     fn moving(&self, scopes: &Scopes) -> Result<Option<MoveId>, Refusal> {
@@ -159,47 +201,43 @@ impl Planner<'_> {
             databases: databases(scopes),
             pin: pin(self.parsed.sql, self.tokens),
             placeholders: self.parsed.lexed.placeholders,
+            numbering: None,
+            needs: self.needs(access, scopes),
+            served_by: ServedBy::Primary,
             sides,
         }
     }
 
-    /// `LAST_INSERT_ID()` is the session's, whichever backend runs the statement.
-    pub fn insert_id_splices(&self) -> Vec<Splice> {
+    /// What an account must be allowed, as far as the syntax tree tells.
+    fn needs(&self, access: Access, scopes: &Scopes) -> Needs {
+        let mut needs = catalogue::needs(&self.parsed, scopes, self.names);
+        if access == Access::Write {
+            needs.add(Need::Writes);
+        }
+        for instance in &scopes.instances {
+            let database = instance.database.and_then(|(start, _)| self.parsed.name_at(start));
+            database.into_iter().filter(|name| !is_system(name)).for_each(|name| needs.name(name));
+        }
+        needs
+    }
+
+    /// `LAST_INSERT_ID()` and its like are the session's, whichever backend runs the statement.
+    pub fn fact_splices(&self) -> Vec<Splice> {
         let sql = self.parsed.sql;
         let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
         let mut splices = Vec::new();
-        for (index, three) in self.tokens.windows(3).enumerate() {
-            let call = three[0].is(sql, "last_insert_id")
-                && three[1].kind == TokenKind::Symbol(b'(')
-                && three[2].kind == TokenKind::Symbol(b')');
-            if !call {
+        let mut index = 0;
+        while index < self.tokens.len() {
+            let Some((fact, length)) = session::fact(sql, &self.tokens[index..]) else {
+                index += 1;
                 continue;
-            }
-            let span = self.parsed.span(at(three[0].start), at(three[2].end));
-            splices.push(Splice { span, with: Replacement::LastInsertId, when: When::Always });
-            if self.is_bare_item(index, index + 3) {
-                let name = String::from_utf8_lossy(&sql[three[0].start..three[2].end]);
-                let with = Replacement::Text(format!(" AS {}", super::names::quoted(&name)));
-                let end = self.parsed.span(at(three[2].end), at(three[2].end));
-                splices.push(Splice { span: end, with, when: When::Always });
-            }
+            };
+            let (start, end) = (self.tokens[index].start, self.tokens[index + length - 1].end);
+            let span = self.parsed.span(at(start), at(end));
+            splices.push(Splice { span, with: Replacement::Fact(fact), when: When::Always });
+            index += length;
         }
         splices
-    }
-
-    /// Is the call a whole item of a select list, whose text would name the column?
-    fn is_bare_item(&self, first: usize, after: usize) -> bool {
-        let sql = self.parsed.sql;
-        let comma = |token: &Token| token.kind == TokenKind::Symbol(b',');
-        let starts =
-            first > 0 && (self.tokens[first - 1].is(sql, "select") || comma(&self.tokens[first - 1]));
-        let ends = self.tokens.get(after).is_none_or(|token| {
-            comma(token)
-                || token.is(sql, "from")
-                || token.is(sql, "limit")
-                || token.kind == TokenKind::Symbol(b';')
-        });
-        starts && ends && self.tokens.first().is_some_and(|first| first.is(sql, "select"))
     }
 }
 
@@ -241,8 +279,8 @@ pub(super) fn pin(sql: &[u8], tokens: &[Token]) -> Pin {
         ["get_lock", "release_lock", "release_all_locks", "is_free_lock", "is_used_lock"];
     for (index, token) in tokens.iter().enumerate() {
         let called = tokens.get(index + 1).is_some_and(|next| next.kind == TokenKind::Symbol(b'('));
-        if called && (token.is(sql, "found_rows") || token.is(sql, "row_count")) {
-            return Pin::Previous;
+        if token.is(sql, "sql_calc_found_rows") {
+            return Pin::FoundRows;
         }
         if called && LOCKS.iter().any(|lock| token.is(sql, lock)) {
             return Pin::NamedLock;

@@ -1,16 +1,14 @@
 //! `SELECT`.
 
-use std::ops::ControlFlow;
-
-use sqlparser::ast::{Expr, GroupByExpr, Query, Select, SetExpr, Visit, Visitor};
+use sqlparser::ast::{Distinct, GroupByExpr, Query, Select, SetExpr};
 
 use super::names::{self, Renaming};
 use super::planner::Planner;
 use super::scopes::{Kind, OuterJoin, Scopes};
 use super::sides::Placed;
-use super::{Access, Gather, RoutePlan, SidePlan, Splice, names::Target, order};
+use super::{Access, Gather, RoutePlan, SidePlan, Splice, aggregates, items, names::Target, order};
 use crate::refusal::{self, Refusal};
-use crate::topology::Side;
+use crate::topology::{Placement, Side, Topology};
 
 /// The plan of one side of a query.
 pub(super) fn side(
@@ -23,9 +21,11 @@ pub(super) fn side(
     let placed = Placed::new(topology, scopes, side);
     let (route, because) = placed.read(&planner.parsed, scopes, planner.home()?)?;
     let mut splices = names::splices(&planner.parsed, topology, scopes, side, Renaming::Alias);
-    splices.extend(planner.insert_id_splices());
+    splices.extend(planner.fact_splices());
+    let names = items::named(&planner.parsed, query, &splices);
+    splices.extend(names);
     let gather = match &route {
-        RoutePlan::ByKey(_) => match scattered(planner, query, scopes) {
+        RoutePlan::ByKey(_) => match scattered(planner, query, scopes, side) {
             Ok((gather, more)) => {
                 splices.extend(more);
                 gather
@@ -47,28 +47,73 @@ fn scattered(
     planner: &Planner<'_>,
     query: &Query,
     scopes: &Scopes,
+    side: Side,
 ) -> Result<(Gather, Vec<Splice>), Refusal> {
+    let topology = planner.names.topology;
+    let select = one_select(query, scopes)?;
+    plain(planner, scopes, select)?;
+    adds_no_rows(topology, scopes, side)?;
+    order::gather(&planner.parsed, topology, scopes, query, select)
+}
+
+/// A query that is one `SELECT`, so that no part of it would be put together by each shard for itself.
+pub(super) fn one_select<'q>(query: &'q Query, scopes: &Scopes) -> Result<&'q Select, Refusal> {
     let SetExpr::Select(select) = &*query.body else { return Err(refusal::SCATTERED_UNION.because("")) };
     let apart = scopes.scopes.iter().any(|scope| scope.kind == Kind::Apart);
     if query.with.is_some() || apart {
         return Err(refusal::SCATTERED_UNION.because(""));
     }
-    plain(planner, select)?;
+    Ok(select)
+}
+
+/// No row may come from a shard that has no part in it, nor from each of them.
+pub(super) fn adds_no_rows(topology: &Topology, scopes: &Scopes, side: Side) -> Result<(), Refusal> {
     let root = &scopes.scopes[0];
-    let unsharded = scopes.of_scope(0).any(|(_, instance)| match instance.target {
-        Target::Named(table) => planner.names.topology.table_of(table).shard_key().is_none(),
-        _ => true,
-    });
-    if root.outer_join == OuterJoin::Yes && (unsharded || !root.opaque.is_empty()) {
+    let unsharded = rows_come_from_shards(topology, scopes, side)?;
+    if root.outer_join == OuterJoin::Yes && (unsharded == Unsharded::Some || !root.opaque.is_empty()) {
         return Err(refusal::SCATTERED_OUTER_JOIN.because(""));
     }
-    order::gather(&planner.parsed, planner.names.topology, scopes, query, select)
+    Ok(())
+}
+
+/// A statement on several shards must take its rows from a sharded table: rows of others would come once from each.
+/// Says whether unsharded tables stand beside it.
+pub(super) fn rows_come_from_shards(
+    topology: &Topology,
+    scopes: &Scopes,
+    side: Side,
+) -> Result<Unsharded, Refusal> {
+    let is_sharded = |target: Target| match target {
+        Target::Named(table) => matches!(topology.table_of(table).placement(side), Placement::Sharded(_)),
+        Target::Unnamed(_) | Target::Whole(_) => false,
+    };
+    let sharded = scopes.of_scope(0).filter(|(_, instance)| is_sharded(instance.target)).count();
+    match scopes.of_scope(0).count() - sharded {
+        _ if sharded == 0 => Err(refusal::SCATTERED_SUBQUERY.because("")),
+        0 => Ok(Unsharded::None),
+        _ => Ok(Unsharded::Some),
+    }
+}
+
+/// Whether tables of a scattered statement are not sharded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsharded {
+    None,
+    Some,
 }
 
 /// Nothing that would have to look at all shards' rows at once.
-fn plain(planner: &Planner<'_>, select: &Select) -> Result<(), Refusal> {
+fn plain(planner: &Planner<'_>, scopes: &Scopes, select: &Select) -> Result<(), Refusal> {
     let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(terms, modifiers) if terms.is_empty() && modifiers.is_empty());
-    if select.distinct.is_some() || planner.parsed.has_word("distinctrow") {
+    // In a hint.
+    if let Some(variable) =
+        ["sql_select_limit", "sql_auto_is_null"].iter().find(|name| planner.parsed.mentions(name))
+    {
+        return Err(refusal::SCATTERED_LIMIT.because(*variable));
+    }
+    if matches!(select.distinct, Some(Distinct::Distinct | Distinct::On(_)))
+        || planner.parsed.has_word("distinctrow")
+    {
         return Err(refusal::SCATTERED_DISTINCT.because(""));
     }
     if grouped || select.having.is_some() {
@@ -79,73 +124,5 @@ fn plain(planner: &Planner<'_>, select: &Select) -> Result<(), Refusal> {
     {
         return Err(refusal::SCATTERED_INTO.because(""));
     }
-    let mut functions = Functions { depth: 0 };
-    for item in &select.projection {
-        if let ControlFlow::Break(refusal) = item.visit(&mut functions) {
-            return Err(refusal);
-        }
-    }
-    Ok(())
-}
-
-/// Looks for aggregates and windows outside of subqueries.
-struct Functions {
-    depth: u32,
-}
-
-impl Visitor for Functions {
-    type Break = Refusal;
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Refusal> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Refusal> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Refusal> {
-        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
-        let name = function.name.to_string().to_ascii_lowercase();
-        if self.depth > 0 {
-            return ControlFlow::Continue(());
-        }
-        if function.over.is_some() {
-            return ControlFlow::Break(refusal::SCATTERED_WINDOW.because(name));
-        }
-        if is_aggregate(&name) {
-            return ControlFlow::Break(refusal::SCATTERED_AGGREGATE.because(name));
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// MySQL's and MariaDB's aggregates; stored aggregate functions cannot be told from others, and are rare.
-fn is_aggregate(name: &str) -> bool {
-    const NAMES: [&str; 21] = [
-        "count",
-        "sum",
-        "min",
-        "max",
-        "avg",
-        "group_concat",
-        "bit_and",
-        "bit_or",
-        "bit_xor",
-        "std",
-        "stddev",
-        "stddev_pop",
-        "stddev_samp",
-        "variance",
-        "var_pop",
-        "var_samp",
-        "json_arrayagg",
-        "json_objectagg",
-        "any_value",
-        "st_collect",
-        "grouping",
-    ];
-    NAMES.contains(&name)
+    aggregates::none(planner.names, scopes, select)
 }

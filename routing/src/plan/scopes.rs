@@ -1,10 +1,11 @@
 //! The tables of a statement, by the `SELECT` they stand in, with the conditions of each.
 
-use std::ops::ControlFlow;
+mod collector;
+
+use std::ops::Range;
 
 use sqlparser::ast::{
-    AssignmentTarget, Expr, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, Statement, TableFactor, TableWithJoins, Visit, Visitor,
+    Expr, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, TableFactor, TableWithJoins,
 };
 
 use super::names::{Names, Target};
@@ -49,11 +50,7 @@ pub(super) struct Scope {
     pub parent: Option<usize>,
     pub kind: Kind,
     pub condition: Option<Expr>,
-    /// `ON` of inner joins: as good as the condition.
-    pub inner: Vec<Expr>,
-    /// `ON` of outer joins: ties tables, restricts none.
-    pub outer: Vec<Expr>,
-    pub using: Vec<String>,
+    pub joins: Vec<Joined>,
     /// Names of derived tables and others that we do not look into.
     pub opaque: Vec<String>,
     pub outer_join: OuterJoin,
@@ -63,6 +60,48 @@ pub(super) struct Scope {
 pub(super) enum OuterJoin {
     No,
     Yes,
+}
+
+/// A join with what it demands. Its tables are those of a range of instances.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub demand: Demand,
+    /// Everything joined so far, and the table or tables that this join adds.
+    pub left: Range<usize>,
+    pub right: Range<usize>,
+    pub preserves: Preserves,
+}
+
+#[derive(Debug)]
+pub(super) enum Demand {
+    On(Box<Expr>),
+    /// Lower case.
+    Using(Vec<String>),
+    Nothing,
+}
+
+/// Whose rows a join keeps that find no partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preserves {
+    Nothing,
+    Left,
+    Right,
+}
+
+impl Joined {
+    /// The tables whose rows may be missing from the result.
+    pub fn optional(&self) -> Option<&Range<usize>> {
+        match self.preserves {
+            Preserves::Nothing => None,
+            Preserves::Left => Some(&self.right),
+            Preserves::Right => Some(&self.left),
+        }
+    }
+
+    /// Are all of this join's tables among `other`?
+    pub fn is_within(&self, other: &Range<usize>) -> bool {
+        other.start <= self.left.start && self.right.end <= other.end
+    }
 }
 
 /// A column or wildcard with its table, as far as it may have to be rewritten.
@@ -88,7 +127,7 @@ pub(super) struct Scopes {
 impl Scopes {
     /// Of a query: its scopes come from its `SELECT`s.
     pub fn of_query(parsed: &Parsed<'_>, names: Names<'_>) -> Result<Scopes, Refusal> {
-        Collector::run(parsed, names, Scopes::default(), Vec::new())
+        collector::run(parsed, names, Scopes::default(), Vec::new())
     }
 
     /// Of a write to `tables` under a condition: those are the root scope.
@@ -103,7 +142,7 @@ impl Scopes {
         for table in tables {
             scopes.from(root, table, parsed, names)?;
         }
-        Collector::run(parsed, names, scopes, vec![root])
+        collector::run(parsed, names, scopes, vec![root])
     }
 
     /// Of an `INSERT`: its table alone is the root scope.
@@ -111,7 +150,7 @@ impl Scopes {
         let mut scopes = Scopes::default();
         let root = scopes.open(None, Kind::Root, None);
         scopes.table(root, table, None, parsed, names)?;
-        Collector::run(parsed, names, scopes, vec![root])
+        collector::run(parsed, names, scopes, vec![root])
     }
 
     fn open(&mut self, parent: Option<usize>, kind: Kind, condition: Option<Expr>) -> usize {
@@ -119,9 +158,7 @@ impl Scopes {
             parent,
             kind,
             condition,
-            inner: Vec::new(),
-            outer: Vec::new(),
-            using: Vec::new(),
+            joins: Vec::new(),
             opaque: Vec::new(),
             outer_join: OuterJoin::No,
         });
@@ -135,9 +172,10 @@ impl Scopes {
         parsed: &Parsed<'_>,
         names: Names<'_>,
     ) -> Result<(), Refusal> {
+        let first = self.instances.len();
         self.factor(scope, &table.relation, parsed, names)?;
         for join in &table.joins {
-            self.join(scope, join, parsed, names)?;
+            self.join(scope, first, join, parsed, names)?;
         }
         Ok(())
     }
@@ -145,32 +183,37 @@ impl Scopes {
     fn join(
         &mut self,
         scope: usize,
+        first: usize,
         join: &Join,
         parsed: &Parsed<'_>,
         names: Names<'_>,
     ) -> Result<(), Refusal> {
+        let middle = self.instances.len();
         self.factor(scope, &join.relation, parsed, names)?;
-        let (constraint, outer) = match &join.join_operator {
+        let (constraint, preserves) = match &join.join_operator {
             JoinOperator::Join(constraint)
             | JoinOperator::Inner(constraint)
             | JoinOperator::CrossJoin(constraint)
-            | JoinOperator::StraightJoin(constraint) => (Some(constraint), OuterJoin::No),
-            JoinOperator::Left(constraint)
-            | JoinOperator::LeftOuter(constraint)
-            | JoinOperator::Right(constraint)
-            | JoinOperator::RightOuter(constraint) => (Some(constraint), OuterJoin::Yes),
-            _ => (None, OuterJoin::Yes),
+            | JoinOperator::StraightJoin(constraint) => (Some(constraint), Preserves::Nothing),
+            JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => {
+                (Some(constraint), Preserves::Left)
+            }
+            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
+                (Some(constraint), Preserves::Right)
+            }
+            _ => (None, Preserves::Left),
         };
         let of = &mut self.scopes[scope];
-        if outer == OuterJoin::Yes {
+        if preserves != Preserves::Nothing {
             of.outer_join = OuterJoin::Yes;
         }
-        match (constraint, outer) {
-            (Some(JoinConstraint::On(on)), OuterJoin::No) => of.inner.push(on.clone()),
-            (Some(JoinConstraint::On(on)), OuterJoin::Yes) => of.outer.push(on.clone()),
-            (Some(JoinConstraint::Using(columns)), _) => of.using.extend(columns.iter().map(last_part)),
-            _ => {}
-        }
+        let demand = match constraint {
+            Some(JoinConstraint::On(on)) => Demand::On(Box::new(on.clone())),
+            Some(JoinConstraint::Using(columns)) => Demand::Using(columns.iter().map(last_part).collect()),
+            _ => Demand::Nothing,
+        };
+        let (left, right) = (first..middle, middle..self.instances.len());
+        of.joins.push(Joined { demand, left, right, preserves });
         Ok(())
     }
 
@@ -251,125 +294,4 @@ fn last_part(name: &ObjectName) -> String {
         .and_then(ObjectNamePart::as_ident)
         .map(|ident| ident.value.to_lowercase())
         .unwrap_or_default()
-}
-
-/// Walks the syntax tree once.
-struct Collector<'a> {
-    parsed: &'a Parsed<'a>,
-    names: Names<'a>,
-    scopes: Scopes,
-    /// The scopes around the current place.
-    open: Vec<usize>,
-    /// Table factors around the current place that are derived tables: the next query is theirs.
-    apart: Vec<Kind>,
-}
-
-impl<'a> Collector<'a> {
-    fn run(
-        parsed: &'a Parsed<'a>,
-        names: Names<'a>,
-        scopes: Scopes,
-        open: Vec<usize>,
-    ) -> Result<Scopes, Refusal> {
-        let mut collector = Collector { parsed, names, scopes, open, apart: vec![Kind::Root] };
-        collector.targets();
-        match parsed.statement.visit(&mut collector) {
-            ControlFlow::Continue(()) => Ok(collector.scopes),
-            ControlFlow::Break(refusal) => Err(refusal),
-        }
-    }
-
-    /// Assigned columns are names, not expressions.
-    fn targets(&mut self) {
-        let assignments = match &self.parsed.statement {
-            Statement::Update(update) => &update.assignments,
-            Statement::Insert(insert) => &insert.assignments,
-            _ => return,
-        };
-        for assignment in assignments {
-            if let AssignmentTarget::ColumnName(name) = &assignment.target {
-                self.object(name, 1);
-            }
-        }
-    }
-
-    fn object(&mut self, name: &ObjectName, columns: usize) {
-        let idents: Vec<_> = name.0.iter().filter_map(ObjectNamePart::as_ident).collect();
-        let qualifiers = idents.len().saturating_sub(columns);
-        let (Some(&scope), true) = (self.open.last(), (1..=2).contains(&qualifiers)) else { return };
-        let table = idents[qualifiers - 1];
-        let start = self.parsed.ident(idents[0]).0;
-        let database = (qualifiers == 2).then(|| idents[0].value.clone());
-        let at = (start, self.parsed.ident(table).1);
-        self.scopes.qualified.push(Qualified { scope, database, table: table.value.clone(), at });
-    }
-}
-
-impl Visitor for Collector<'_> {
-    type Break = Refusal;
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
-        let first = self.open.is_empty();
-        if let Some(with) = &query.with {
-            let ctes = with.cte_tables.iter().map(|cte| cte.alias.name.value.to_lowercase());
-            self.scopes.ctes.extend(ctes);
-            self.apart.push(Kind::Apart);
-        } else if !matches!(&*query.body, sqlparser::ast::SetExpr::Select(_)) {
-            self.apart.push(Kind::Apart);
-        } else if !first && self.apart.last() == Some(&Kind::Root) {
-            self.apart.push(Kind::Subquery);
-        } else {
-            self.apart.push(*self.apart.last().expect("the bottom is never popped"));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Refusal> {
-        self.apart.pop();
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Refusal> {
-        if matches!(factor, TableFactor::Derived { .. }) {
-            self.apart.push(Kind::Apart);
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Refusal> {
-        if matches!(factor, TableFactor::Derived { .. }) {
-            self.apart.pop();
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Refusal> {
-        let kind = *self.apart.last().expect("the bottom is never popped");
-        let scope = self.scopes.open(self.open.last().copied(), kind, select.selection.clone());
-        self.open.push(scope);
-        for table in &select.from {
-            if let Err(refusal) = self.scopes.from(scope, table, self.parsed, self.names) {
-                return ControlFlow::Break(refusal);
-            }
-        }
-        for item in &select.projection {
-            if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) = item
-            {
-                self.object(name, 0);
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_select(&mut self, _: &Select) -> ControlFlow<Refusal> {
-        self.open.pop();
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Refusal> {
-        if let Expr::CompoundIdentifier(idents) = expr {
-            self.object(&ObjectName::from(idents.clone()), 1);
-        }
-        ControlFlow::Continue(())
-    }
 }

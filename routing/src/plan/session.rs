@@ -1,24 +1,31 @@
 //! Statements about the session, recognised by their words: the parser knows few of them.
 
 use super::{
-    Access, Assignment, Autocommit, Begin, Completion, KillScope, Plan, SessionCommand, TransactionAccess,
+    Access, Begin, Completion, Fact, KillScope, Plan, Savepoint, SessionCommand, Shown, TransactionAccess,
+    set,
 };
+use crate::lex::Flavour;
 use crate::lex::words::{Token, TokenKind};
 use crate::refusal::{self, Refusal};
 
 /// The session's own answer to a statement, if it is one of those.
-pub(super) fn command(sql: &[u8], tokens: &[Token]) -> Option<Plan> {
-    let words = Words { sql, tokens: without_semicolons(tokens) };
+pub(super) fn command(words: Words<'_>, flavour: Flavour) -> Option<Plan> {
     let found = match words.upper(0)?.as_str() {
         "BEGIN" if words.rest_is(1, &["WORK"]) => Ok(SessionCommand::Begin(read_write())),
-        "START" if words.is(1, "TRANSACTION") => begin(words),
+        "START" if words.is(1, "TRANSACTION") => {
+            Ok(begin(words).map_or(SessionCommand::Malformed, SessionCommand::Begin))
+        }
         "COMMIT" => Ok(SessionCommand::Commit(completion(words)?)),
-        "ROLLBACK" if words.is(1, "TO") || words.is(2, "TO") => Ok(SessionCommand::Savepoint),
+        "ROLLBACK" if words.is(1, "TO") || words.is(2, "TO") => {
+            Ok(SessionCommand::Savepoint(Savepoint::RollbackTo(words.name(words.len() - 1)?)))
+        }
         "ROLLBACK" => Ok(SessionCommand::Rollback(completion(words)?)),
-        "SAVEPOINT" => Ok(SessionCommand::Savepoint),
-        "RELEASE" if words.is(1, "SAVEPOINT") => Ok(SessionCommand::Savepoint),
+        "SAVEPOINT" if words.len() == 2 => Ok(SessionCommand::Savepoint(Savepoint::Set(words.name(1)?))),
+        "RELEASE" if words.is(1, "SAVEPOINT") && words.len() == 3 => {
+            Ok(SessionCommand::Savepoint(Savepoint::Release(words.name(2)?)))
+        }
         "USE" if words.len() == 2 => Ok(SessionCommand::Use { database: words.name(1)? }),
-        "SET" => set(words).map(SessionCommand::Set),
+        "SET" => set::command(words, flavour),
         "SHOW" => Ok(show(words)?),
         "KILL" => kill(words),
         "EXPLAIN" if words.is(1, "ROUTE") && words.len() > 2 => {
@@ -28,6 +35,41 @@ pub(super) fn command(sql: &[u8], tokens: &[Token]) -> Option<Plan> {
         _ => return None,
     };
     Some(found.map_or_else(Plan::Refused, Plan::Session))
+}
+
+/// Is it one with a row for an answer that a backend can give as well?
+pub(super) fn selects(plan: &Plan) -> bool {
+    use SessionCommand::{ConnectionId, CurrentDatabase, LastInsertId};
+    matches!(plan, Plan::Session(LastInsertId { .. } | CurrentDatabase { .. } | ConnectionId { .. }))
+}
+
+/// A function or variable about the session, at the start of these tokens, and how many of them it takes.
+pub(super) fn fact(sql: &[u8], tokens: &[Token]) -> Option<(Fact, usize)> {
+    let words = Words { sql, tokens };
+    if words.symbol(0) == Some(b'@') && words.symbol(1) == Some(b'@') {
+        let scoped = words.symbol(3) == Some(b'.') && (words.is(2, "session") || words.is(2, "local"));
+        let at = if scoped { 4 } else { 2 };
+        let known = words.is(at, "last_insert_id") || words.is(at, "identity");
+        return known.then_some((Fact::LastInsertId, at + 1));
+    }
+    if words.symbol(1) != Some(b'(') || words.symbol(2) != Some(b')') {
+        return None;
+    }
+    let fact = match words.upper(0)?.as_str() {
+        "LAST_INSERT_ID" => Fact::LastInsertId,
+        "ROW_COUNT" => Fact::RowCount,
+        "FOUND_ROWS" => Fact::FoundRows,
+        "CONNECTION_ID" => Fact::ConnectionId,
+        "DATABASE" | "SCHEMA" => Fact::Database,
+        "USER" | "SESSION_USER" | "SYSTEM_USER" => Fact::User,
+        _ => return None,
+    };
+    Some((fact, 3))
+}
+
+/// `LAST_INSERT_ID(value)`: what the function answers from here on.
+pub(super) fn gives_insert_id(words: Words<'_>, at: usize) -> bool {
+    words.is(at, "last_insert_id") && words.symbol(at + 1) == Some(b'(') && words.symbol(at + 2) != Some(b')')
 }
 
 /// Statements that the proxy does not run, whatever tables they name.
@@ -42,14 +84,25 @@ pub(super) fn unsupported(sql: &[u8], tokens: &[Token]) -> Option<Refusal> {
         "FLUSH" => true,
         _ => false,
     };
-    refused.then(|| refusal::UNSUPPORTED.because(first))
+    if refused {
+        return Some(refusal::UNSUPPORTED.because(first));
+    }
+    // Only what these write answers with the new value.
+    let answers = ["INSERT", "REPLACE", "UPDATE"].contains(&first.as_str());
+    let gives = !answers && (1..words.len()).any(|at| gives_insert_id(words, at));
+    gives.then(|| refusal::UNSUPPORTED.because("LAST_INSERT_ID with an argument, but in INSERT and UPDATE"))
 }
 
 /// Does a statement that nobody parsed read or write?
 pub(super) fn access(sql: &[u8], tokens: &[Token]) -> Option<(Access, &'static str)> {
     let words = Words { sql, tokens };
     let at = tokens.iter().position(|token| token.kind != TokenKind::Symbol(b'('))?;
-    let first = words.upper(at)?;
+    let mut first = words.upper(at)?;
+    if first == "WITH"
+        && let Some(verb) = verb_behind(Words { sql, tokens: &tokens[at..] })
+    {
+        first = verb;
+    }
     let find = |list: &[&'static str]| list.iter().find(|word| **word == first).copied();
     let reads =
         ["SELECT", "SHOW", "DESC", "DESCRIBE", "EXPLAIN", "CHECKSUM", "TABLE", "VALUES", "WITH", "HELP"];
@@ -63,38 +116,84 @@ pub(super) fn access(sql: &[u8], tokens: &[Token]) -> Option<(Access, &'static s
     read.or(write).or_else(|| find(&definitions).map(|verb| (Access::Definition, verb)))
 }
 
-fn without_semicolons(tokens: &[Token]) -> &[Token] {
+/// The verb that common table expressions stand before.
+fn verb_behind(words: Words<'_>) -> Option<String> {
+    const VERBS: [&str; 8] = ["SELECT", "TABLE", "VALUES", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"];
+    let mut depth = 0_u32;
+    for at in 0..words.len() {
+        match words.symbol(at) {
+            Some(b'(') => depth += 1,
+            Some(b')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0
+            && let Some(verb) = words.upper(at).filter(|word| VERBS.contains(&word.as_str()))
+        {
+            return Some(verb);
+        }
+    }
+    None
+}
+
+pub(super) fn without_semicolons(tokens: &[Token]) -> &[Token] {
     let end = tokens.iter().rposition(|token| token.kind != TokenKind::Symbol(b';'));
     &tokens[..end.map_or(0, |end| end + 1)]
 }
 
+/// A statement by its words.
 #[derive(Clone, Copy)]
-struct Words<'a> {
-    sql: &'a [u8],
-    tokens: &'a [Token],
+pub(super) struct Words<'a> {
+    pub sql: &'a [u8],
+    pub tokens: &'a [Token],
 }
 
-impl Words<'_> {
-    fn len(&self) -> usize {
+impl<'a> Words<'a> {
+    /// Those from the given one on.
+    pub fn from(self, at: usize) -> Words<'a> {
+        Words { sql: self.sql, tokens: self.tokens.get(at..).unwrap_or_default() }
+    }
+
+    /// What stands between commas.
+    pub fn parted(self) -> impl Iterator<Item = Words<'a>> {
+        let parts = self.tokens.split(|token| token.kind == TokenKind::Symbol(b','));
+        parts.map(move |tokens| Words { sql: self.sql, tokens })
+    }
+
+    /// Are they exactly these words?
+    pub fn are(self, phrase: &str) -> bool {
+        self.len() == phrase.split(' ').count()
+            && phrase.split(' ').enumerate().all(|(at, word)| self.is(at, word))
+    }
+
+    /// Their text, from the first to the last.
+    pub fn all(self) -> &'a [u8] {
+        match self.tokens {
+            [first, .., last] => &self.sql[first.start..last.end],
+            [only] => &self.sql[only.start..only.end],
+            [] => &[],
+        }
+    }
+
+    pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    fn is(&self, at: usize, word: &str) -> bool {
+    pub fn is(&self, at: usize, word: &str) -> bool {
         self.tokens.get(at).is_some_and(|token| token.is(self.sql, word))
     }
 
-    fn symbol(&self, at: usize) -> Option<u8> {
+    pub fn symbol(&self, at: usize) -> Option<u8> {
         match self.tokens.get(at)?.kind {
             TokenKind::Symbol(symbol) => Some(symbol),
             _ => None,
         }
     }
 
-    fn name(&self, at: usize) -> Option<String> {
+    pub fn name(&self, at: usize) -> Option<String> {
         self.tokens.get(at)?.name(self.sql)
     }
 
-    fn upper(&self, at: usize) -> Option<String> {
+    pub fn upper(&self, at: usize) -> Option<String> {
         let token = self.tokens.get(at)?;
         (token.kind == TokenKind::Word).then(|| token.name(self.sql))?.map(|word| word.to_ascii_uppercase())
     }
@@ -105,12 +204,12 @@ impl Words<'_> {
             || (self.len() == at + words.len() && words.iter().zip(at..).all(|(word, at)| self.is(at, word)))
     }
 
-    fn text(&self, at: usize) -> Option<&str> {
+    pub fn text(&self, at: usize) -> Option<&str> {
         let token = self.tokens.get(at)?;
         std::str::from_utf8(&self.sql[token.start..token.end]).ok()
     }
 
-    fn number(&self, at: usize) -> Option<u64> {
+    pub fn number(&self, at: usize) -> Option<u64> {
         self.text(at)?.parse().ok()
     }
 }
@@ -119,10 +218,21 @@ fn read_write() -> Begin {
     Begin { access: TransactionAccess::ReadWrite }
 }
 
-fn begin(words: Words<'_>) -> Result<SessionCommand, Refusal> {
-    let read_only = (2..words.len()).any(|at| words.is(at, "READ") && words.is(at + 1, "ONLY"));
-    let access = if read_only { TransactionAccess::ReadOnly } else { TransactionAccess::ReadWrite };
-    Ok(SessionCommand::Begin(Begin { access }))
+/// `START TRANSACTION` and its options; `None` for anything else.
+fn begin(words: Words<'_>) -> Option<Begin> {
+    let mut access = None;
+    for option in words.from(2).parted().filter(|_| words.len() > 2) {
+        let said = match () {
+            () if option.are("WITH CONSISTENT SNAPSHOT") => continue,
+            () if option.are("READ ONLY") => TransactionAccess::ReadOnly,
+            () if option.are("READ WRITE") => TransactionAccess::ReadWrite,
+            () => return None,
+        };
+        if access.replace(said).is_some() {
+            return None;
+        }
+    }
+    Some(Begin { access: access.unwrap_or(TransactionAccess::ReadWrite) })
 }
 
 /// `[WORK] [AND [NO] CHAIN] [[NO] RELEASE]`; `None` for anything else, which the server reports.
@@ -152,8 +262,10 @@ fn completion(words: Words<'_>) -> Option<Completion> {
 
 fn show(words: Words<'_>) -> Option<SessionCommand> {
     match words.upper(1)?.as_str() {
-        "WARNINGS" => Some(SessionCommand::ShowWarnings),
-        "ERRORS" => Some(SessionCommand::ShowErrors),
+        "COUNT" if words.len() == 6 && words.is(5, "WARNINGS") => Some(SessionCommand::CountWarnings),
+        "COUNT" if words.len() == 6 && words.is(5, "ERRORS") => Some(SessionCommand::CountErrors),
+        "WARNINGS" => shown(words).map(SessionCommand::ShowWarnings),
+        "ERRORS" => shown(words).map(SessionCommand::ShowErrors),
         "PROCESSLIST" => Some(SessionCommand::ShowProcesslist),
         "FULL" if words.is(2, "PROCESSLIST") => Some(SessionCommand::ShowProcesslist),
         "DATABASES" | "SCHEMAS" if words.len() == 2 => Some(SessionCommand::ShowDatabases),
@@ -170,6 +282,20 @@ fn kill(words: Words<'_>) -> Result<SessionCommand, Refusal> {
     let id = words.number(at).filter(|_| words.len() == at + 1);
     id.map(|id| SessionCommand::Kill { query_only, id })
         .ok_or_else(|| refusal::SET_VALUE.because("KILL needs the number of a session"))
+}
+
+/// `[LIMIT [skip,] take]`; `None` for anything else, which the server reports.
+fn shown(words: Words<'_>) -> Option<Shown> {
+    if words.len() == 2 {
+        return Some(Shown { skip: 0, take: u64::MAX });
+    }
+    let first = words.is(2, "LIMIT").then(|| words.number(3))??;
+    match words.len() {
+        4 => Some(Shown { skip: 0, take: first }),
+        6 if words.symbol(4) == Some(b',') => Some(Shown { skip: first, take: words.number(5)? }),
+        6 if words.is(4, "OFFSET") => Some(Shown { skip: words.number(5)?, take: first }),
+        _ => None,
+    }
 }
 
 /// `SELECT` of one function about the session, alone.
@@ -195,91 +321,5 @@ fn select(words: Words<'_>) -> Option<SessionCommand> {
         "DATABASE" | "SCHEMA" => Some(SessionCommand::CurrentDatabase { column }),
         "CONNECTION_ID" => Some(SessionCommand::ConnectionId { column }),
         _ => None,
-    }
-}
-
-fn set(words: Words<'_>) -> Result<Vec<Assignment>, Refusal> {
-    let mut assignments = Vec::new();
-    let mut start = 1;
-    let mut depth = 0_u32;
-    for at in 1..=words.len() {
-        match words.symbol(at) {
-            Some(b'(') => depth += 1,
-            Some(b')') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if at == words.len() || (depth == 0 && words.symbol(at) == Some(b',')) {
-            // `SET TRANSACTION ISOLATION LEVEL …, READ ONLY` is one assignment.
-            let transaction = is_transaction(words, 1);
-            if at < words.len() && transaction {
-                continue;
-            }
-            assignments.push(assignment(Words { sql: words.sql, tokens: &words.tokens[start..at] })?);
-            start = at + 1;
-        }
-    }
-    Ok(assignments)
-}
-
-fn is_transaction(words: Words<'_>, at: usize) -> bool {
-    words.is(at, "TRANSACTION") || (words.is(at + 1, "TRANSACTION") && words.symbol(at).is_none())
-}
-
-fn assignment(words: Words<'_>) -> Result<Assignment, Refusal> {
-    let unsupported = || refusal::UNSUPPORTED.because(format!("SET {}", words.text(0).unwrap_or_default()));
-    let Some(symbol) = words.symbol(0) else { return plain(words).ok_or_else(unsupported)? };
-    if symbol != b'@' {
-        return Err(unsupported());
-    }
-    if words.symbol(1) != Some(b'@') {
-        return Ok(Assignment::UserVariable);
-    }
-    // `@@name`, `@@session.name`
-    let (scope, at) = if words.symbol(3) == Some(b'.') { (words.upper(2), 4) } else { (None, 2) };
-    scoped(scope.as_deref(), Words { sql: words.sql, tokens: &words.tokens[at..] }).ok_or_else(unsupported)?
-}
-
-/// An assignment that begins with a word.
-fn plain(words: Words<'_>) -> Option<Result<Assignment, Refusal>> {
-    let first = words.upper(0)?;
-    match first.as_str() {
-        "NAMES" | "CHARSET" => Some(Ok(Assignment::Names)),
-        "CHARACTER" if words.is(1, "SET") => Some(Ok(Assignment::Names)),
-        "TRANSACTION" => Some(Ok(Assignment::NextTransaction)),
-        "SESSION" | "LOCAL" if words.is(1, "TRANSACTION") => Some(Ok(Assignment::SessionTransaction)),
-        "SESSION" | "LOCAL" | "GLOBAL" | "PERSIST" | "PERSIST_ONLY" => {
-            scoped(Some(&first), Words { sql: words.sql, tokens: &words.tokens[1..] })
-        }
-        "PASSWORD" | "ROLE" | "DEFAULT" | "RESOURCE" | "STATEMENT" => None,
-        _ => scoped(None, words),
-    }
-}
-
-/// `name = value` under a scope.
-fn scoped(scope: Option<&str>, words: Words<'_>) -> Option<Result<Assignment, Refusal>> {
-    if matches!(scope, Some("GLOBAL" | "PERSIST" | "PERSIST_ONLY")) {
-        return Some(Err(refusal::SET_GLOBAL.because(words.name(0).unwrap_or_default())));
-    }
-    let name = words.name(0)?.to_ascii_lowercase();
-    let value = match (words.symbol(1)?, words.symbol(2)) {
-        (b'=', _) => 2,
-        (b':', Some(b'=')) => 3,
-        _ => return None,
-    };
-    match name.as_str() {
-        "autocommit" => Some(autocommit(words, value)),
-        // These change what the next statement alone does, on one connection alone.
-        "insert_id" | "last_insert_id" | "identity" | "timestamp" | "rand_seed1" | "rand_seed2"
-        | "pseudo_thread_id" => None,
-        _ => Some(Ok(Assignment::Variable(name))),
-    }
-}
-
-fn autocommit(words: Words<'_>, at: usize) -> Result<Assignment, Refusal> {
-    let text = words.text(at).filter(|_| words.len() == at + 1).unwrap_or_default();
-    match text.trim_matches(['\'', '"']).to_ascii_uppercase().as_str() {
-        "1" | "ON" | "TRUE" | "DEFAULT" => Ok(Assignment::Autocommit(Autocommit::On)),
-        "0" | "OFF" | "FALSE" => Ok(Assignment::Autocommit(Autocommit::Off)),
-        _ => Err(refusal::SET_VALUE.because("autocommit")),
     }
 }

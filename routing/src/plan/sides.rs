@@ -130,6 +130,11 @@ impl<'a> Placed<'a> {
         Ok((RoutePlan::EveryNode(nodes.clone()), String::new()))
     }
 
+    /// The shard key of a table's occurrence, lower case, if this side shards it.
+    pub fn key_of(&self, instance: usize) -> Option<&str> {
+        self.keys[instance].as_deref()
+    }
+
     /// The layout of a table, if this side shards it.
     pub fn layout(&self, table: TableId) -> Option<&'a Arc<Layout>> {
         match self.topology.table_of(table).placement(self.side) {

@@ -4,8 +4,8 @@ use sqlparser::ast::{Insert, OnInsert};
 
 use super::planner::Planner;
 use super::scopes::Scopes;
-use super::write::{self, Write};
-use super::{Operand, Touch, TouchHow};
+use super::write::{self, Limited, Returning, Write};
+use super::{Operand, Picks, Touch, TouchHow, steady};
 use crate::lex::RegionKind;
 use crate::refusal::{self, Refusal};
 use crate::schema::{Generation, TableSchema};
@@ -28,11 +28,25 @@ pub(super) fn of_write(planner: &Planner<'_>, write: &Write<'_>, scopes: &Scopes
     if changes_key {
         return Err(refusal::UNTOUCHABLE.because("the primary key is assigned"));
     }
+    if write.returning == Returning::Yes {
+        return Err(refusal::MIRRORED_RETURNING.because(""));
+    }
     let parsed = &planner.parsed;
     let from = ["where", "order", "limit"].iter().filter_map(|word| parsed.word_at_top(word, 0)).min();
+    if let Some(word) = from.and_then(|from| steady::fickle(parsed, from)) {
+        let because = format!("its condition may find other rows a moment later: {word}");
+        return Err(refusal::UNTOUCHABLE.because(because));
+    }
+    let picks = match write.limited {
+        Limited::No => Picks::All,
+        Limited::Yes if steady::is_ordered_by(parsed, &schema.primary).is_some() => Picks::First,
+        Limited::Yes => {
+            return Err(refusal::UNTOUCHABLE.because("LIMIT without the primary key in ORDER BY"));
+        }
+    };
     let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
     let start = from.map_or(parsed.end(), |token| at(parsed.tokens[token].start));
-    let end = parsed.word_at_top("returning", 0).map_or(parsed.end(), |token| at(parsed.tokens[token].start));
+    let end = parsed.end();
     let before = parsed.lexed.regions.iter().take_while(|region| region.start < start);
     let first_placeholder = before.filter(|region| region.kind == RegionKind::Placeholder).count();
     Ok(Touch {
@@ -41,6 +55,7 @@ pub(super) fn of_write(planner: &Planner<'_>, write: &Write<'_>, scopes: &Scopes
             from: parsed.span(start, end),
             first_placeholder: u16::try_from(first_placeholder).unwrap_or(u16::MAX),
             table_alias: write.alias().map(str::to_owned),
+            picks,
         },
     })
 }
@@ -60,13 +75,23 @@ pub(super) fn of_insert(planner: &Planner<'_>, insert: &Insert, table: TableId) 
     {
         return Err(refusal::UNTOUCHABLE.because("the primary key is assigned"));
     }
+    if insert.returning.is_some() {
+        return Err(refusal::MIRRORED_RETURNING.because(""));
+    }
+    if planner.parsed.has_word("last_insert_id") {
+        return Err(refusal::UNTOUCHABLE.because("LAST_INSERT_ID in an INSERT"));
+    }
     let columns = write::columns(insert, Some(schema)).ok_or_else(|| refusal::UNTOUCHABLE.because(""))?;
     let mut keys: Vec<Vec<Operand>> = Vec::new();
     for name in &schema.primary {
         let counted =
             schema.column(name).is_some_and(|column| column.generation == Generation::AutoIncrement);
-        let given = write::given(planner, insert, &columns, name);
-        if given.contains(&Operand::Computed) && !counted {
+        let is_named = columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+        let mut given = write::given(planner, insert, &columns, name);
+        if counted && !is_named {
+            given.fill(Operand::Null);
+        }
+        if given.contains(&Operand::Computed) {
             return Err(refusal::UNTOUCHABLE.because(format!("{name} is computed")));
         }
         keys.resize(given.len(), Vec::new());

@@ -7,9 +7,10 @@ use sqlparser::ast::{
 
 use super::names::{self, Renaming, Target};
 use super::planner::Planner;
+use super::read::{self, Unsharded};
 use super::scopes::Scopes;
 use super::sides::Placed;
-use super::{Gather, Operand, RoutePlan, Row, SidePlan, Span};
+use super::{Gather, InsertId, Operand, RoutePlan, Row, SidePlan, Span};
 use crate::lex::words::TokenKind;
 use crate::refusal::{self, Refusal};
 use crate::schema::TableSchema;
@@ -117,24 +118,45 @@ pub(super) fn side(
             placed.read(&planner.parsed, scopes, planner.home()?)?
         }
     };
-    if let RoutePlan::ByKey(by_key) = &mut route
-        && let Some(value) = assigned(write.assignments, &by_key.layout)
-    {
-        if only.is_none() {
-            return Err(refusal::SHARD_KEY_CHANGED.because(by_key.layout.key.clone()));
+    if let RoutePlan::ByKey(by_key) = &mut route {
+        match assigned_keys(write.assignments, &placed, scopes).as_slice() {
+            [] => {}
+            [value] if only.is_some() => by_key.unchanged = Some(planner.parsed.operand(value)),
+            _ => return Err(refusal::SHARD_KEY_CHANGED.because(by_key.layout.key.clone())),
         }
-        by_key.unchanged = Some(planner.parsed.operand(value));
     }
     let mut splices = names::splices(&planner.parsed, topology, scopes, side, renaming);
-    splices.extend(planner.insert_id_splices());
+    splices.extend(planner.fact_splices());
     splices.sort_by_key(|splice| splice.span.start);
     let gather = match &route {
         RoutePlan::EveryNode(_) => Gather::First,
+        RoutePlan::ByKey(_) if !only_shards_change(planner, scopes, side) => {
+            Gather::Single(refusal::SCATTERED_SUBQUERY.because(""))
+        }
         _ if write.limited == Limited::Yes => Gather::Single(refusal::SCATTERED_LIMIT.because("on a write")),
         _ if write.returning == Returning::Yes => Gather::Single(refusal::SCATTERED_INTO.because("")),
         _ => Gather::Sum,
     };
     Ok(SidePlan { route, splices, gather, because })
+}
+
+/// A row of an unsharded table would be written once for each shard.
+fn only_shards_change(planner: &Planner<'_>, scopes: &Scopes, side: Side) -> bool {
+    read::rows_come_from_shards(planner.names.topology, scopes, side) == Ok(Unsharded::None)
+}
+
+/// What is assigned to shard keys of the tables written.
+fn assigned_keys<'a>(assignments: &'a [Assignment], placed: &Placed<'_>, scopes: &Scopes) -> Vec<&'a Expr> {
+    let is_key = |assignment: &&Assignment| {
+        let AssignmentTarget::ColumnName(name) = &assignment.target else { return true };
+        let idents: Vec<_> = name.0.iter().filter_map(ObjectNamePart::as_ident).collect();
+        let Some((column, qualifiers)) = idents.split_last() else { return true };
+        scopes.of_scope(0).any(|(instance, of)| {
+            let named = qualifiers.last().is_none_or(|table| table.value.to_lowercase() == of.called);
+            named && placed.key_of(instance).is_some_and(|key| column.value.eq_ignore_ascii_case(key))
+        })
+    };
+    assignments.iter().filter(is_key).map(|assignment| &assignment.value).collect()
 }
 
 /// What an assignment writes to the shard key.
@@ -210,7 +232,7 @@ pub(super) fn insert_side(
 ) -> Result<SidePlan, Refusal> {
     let topology = planner.names.topology;
     let mut splices = names::splices(&planner.parsed, topology, scopes, side, Renaming::Qualifiers);
-    splices.extend(planner.insert_id_splices());
+    splices.extend(planner.fact_splices());
     splices.sort_by_key(|splice| splice.span.start);
     let placed = Placed::new(topology, scopes, side);
     let values = !insert.assignments.is_empty() || rows(insert).is_some();
@@ -234,14 +256,16 @@ pub(super) fn insert_side(
     let schema = topology.table_of(table).schema.as_deref();
     let columns = columns(insert, schema)
         .ok_or_else(|| refusal::SCHEMA_UNKNOWN.because(topology.table_of(table).name.clone()))?;
-    if !columns.contains(&layout.key.to_lowercase()) {
+    // A generated id is there before the statement is bound, which refuses rows that have none.
+    let generated = topology.table_of(table).id.as_ref().map(|id| id.column.as_str());
+    let key_is_generated = generated.is_some_and(|id| id.eq_ignore_ascii_case(&layout.key));
+    if !columns.contains(&layout.key.to_lowercase()) && !key_is_generated {
         return Err(refusal::NO_SHARD_KEY.because(layout.key.clone()));
     }
     let keys = given(planner, insert, &columns, &layout.key);
-    let ids = schema
-        .and_then(TableSchema::auto_increment)
-        .map(|column| given(planner, insert, &columns, &column.name));
-    if ids.iter().flatten().any(|id| matches!(id, Operand::Null | Operand::Computed)) {
+    let counted = schema.and_then(TableSchema::auto_increment).map(|column| column.name.as_str());
+    let ids = generated.or(counted).map(|column| given(planner, insert, &columns, column));
+    if generated.is_none() && ids.iter().flatten().any(|id| matches!(id, Operand::Null | Operand::Computed)) {
         return Err(refusal::NO_ID.because(topology.table_of(table).name.clone()));
     }
     let spans = row_spans(planner, keys.len())?;
@@ -252,7 +276,9 @@ pub(super) fn insert_side(
         Some(_) => Gather::Single(refusal::SCATTERED_INTO.because("")),
         None => Gather::Sum,
     };
-    Ok(SidePlan { route: RoutePlan::ByRow { layout: layout.clone(), rows }, splices, gather, because })
+    let insert_id = if planner.parsed.has_word("last_insert_id") { InsertId::Set } else { InsertId::Kept };
+    let route = RoutePlan::ByRow { layout: layout.clone(), rows, insert_id };
+    Ok(SidePlan { route, splices, gather, because })
 }
 
 /// From each row's `(` to its `)`.

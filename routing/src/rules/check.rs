@@ -1,17 +1,17 @@
 //! From the file as written to a topology: names get their meaning, contradictions are found.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::raw::{Raw, RawTable};
+use super::raw::{Raw, RawBackend, RawId, RawTable, RawTls};
 use super::{expand, url};
 use crate::document::{Document, Found, nearest};
 use crate::function::ShardFunction;
 use crate::key::KeyType;
+use crate::stored::StoredFunctions;
 use crate::topology::{
-    AcrossShards, Backend, BackendId, Database, DatabaseId, Layout, Node, Placement, Replica, Table, TableId,
-    Topology,
+    AcrossShards, Backend, BackendId, Database, DatabaseId, Generator, IdColumn, Layout, Node, Placement,
+    Replica, Server, Table, TableId, Tls, Topology,
 };
 
 /// The topology of a file. When something has been reported it is incomplete and must not be used.
@@ -28,7 +28,7 @@ pub(super) fn topology(
     for moving in &raw.moves {
         check.moving(moving);
     }
-    check.nodes_are_used_once(raw);
+    check.places_are_used_once(raw);
     check.topology.across_shards = check.across_shards(raw);
     check.topology
 }
@@ -56,22 +56,80 @@ impl Check<'_> {
                 );
                 continue;
             };
-            let server = |found: &Found<String>, key: &str| match url::server(&found.value, variable) {
-                Ok(server) => Some(server),
-                Err(error) => {
-                    self.report(&found.at, key, error);
-                    None
-                }
-            };
-            let replica = |(url, weight): &(Found<String>, u32)| {
-                Some(Replica { server: server(url, &format!("{key}.replicas"))?, weight: *weight })
-            };
-            let replicas = backend.replicas.iter().filter_map(replica).collect();
-            if let Some(primary) = server(primary, &format!("{key}.primary")) {
-                let name = backend.name.clone();
-                self.topology.backends.push(Backend { name, primary, replicas, pool_max: backend.pool_max });
-            }
+            let Some(primary) = self.server(primary, &format!("{key}.primary"), variable) else { continue };
+            let tls = backend.tls.as_ref().map_or(Tls::Off, |tls| self.tls(tls, &format!("{key}.tls")));
+            let primary = Server { tls, ..primary };
+            let replicas = self.replicas(backend, &primary, &format!("{key}.replicas"), variable);
+            let name = backend.name.clone();
+            self.topology.backends.push(Backend { name, primary, replicas, pool_max: backend.pool_max });
         }
+    }
+
+    fn server(
+        &self,
+        url: &Found<String>,
+        key: &str,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Option<Server> {
+        url::server(&url.value, variable).map_err(|error| self.report(&url.at, key, error)).ok()
+    }
+
+    fn replicas(
+        &self,
+        of: &RawBackend,
+        primary: &Server,
+        key: &str,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Vec<Replica> {
+        let mut replicas: Vec<Replica> = Vec::with_capacity(of.replicas.len());
+        for raw in &of.replicas {
+            let Some(mut server) = self.server(&raw.url, key, variable) else { continue };
+            let is_known = replicas.iter().any(|known| known.server.is_same_process(&server));
+            if is_known || primary.is_same_process(&server) {
+                self.report(&raw.url.at, key, format!("{} is named twice", server.address()));
+            }
+            if server.database.is_some() && server.database != primary.database {
+                self.report(&raw.url.at, key, "a replica carries the same database as its primary");
+            }
+            server.database.clone_from(&primary.database);
+            server.tls.clone_from(&primary.tls);
+            replicas.push(Replica { server, weight: raw.weight, max_lag_ms: raw.max_lag_ms });
+        }
+        replicas
+    }
+
+    fn tls(&self, raw: &RawTls, key: &str) -> Tls {
+        let Some(mode) = &raw.mode else {
+            self.report(&raw.at, key, "`mode` is missing: \"required\" or \"verify_identity\"");
+            return Tls::Off;
+        };
+        let (at, part, message) = match (mode.value.as_str(), &raw.ca) {
+            ("off", _) => return Tls::Off,
+            ("required", None) => return Tls::Required,
+            ("verify_identity", Some(ca)) => return Tls::VerifyIdentity(ca.value.clone().into()),
+            ("required", Some(ca)) => (
+                &ca.at,
+                "ca",
+                "\"required\" verifies nothing; say mode = \"verify_identity\", or leave `ca` out".to_owned(),
+            ),
+            ("verify_identity", None) => (
+                &mode.at,
+                "mode",
+                "`ca` is missing: the PEM file of the authorities that vouch for the server".to_owned(),
+            ),
+            ("verify_ca", _) => (
+                &mode.at,
+                "mode",
+                "\"verify_ca\" would take every server that the authority vouches for to be this one; say \
+                 \"verify_identity\", and in the URL the name that its certificate is for"
+                    .to_owned(),
+            ),
+            (other, _) => {
+                (&mode.at, "mode", format!("`{other}` is none of \"off\", \"required\", \"verify_identity\""))
+            }
+        };
+        self.report(at, &format!("{key}.{part}"), message);
+        Tls::Off
     }
 
     pub(super) fn backend(&self, name: &str, at: &Range<usize>, key: &str) -> Option<BackendId> {
@@ -103,7 +161,11 @@ impl Check<'_> {
             if database.name == "*" {
                 self.topology.other_databases = Some(backend);
             } else {
-                self.topology.databases.push(Database { name: database.name.clone(), default: backend });
+                self.topology.databases.push(Database {
+                    name: database.name.clone(),
+                    default: backend,
+                    stored: StoredFunctions::default(),
+                });
             }
         }
         if raw.databases.is_empty() {
@@ -150,6 +212,7 @@ impl Check<'_> {
                 continue;
             }
             let Some(placement) = self.placement(table, name, &key) else { continue };
+            let generated = table.id.as_ref().and_then(|raw| self.id(raw, &placement, &format!("{key}.id")));
             let id = TableId(u32::try_from(self.topology.tables.len()).unwrap_or(u32::MAX));
             self.topology.names.insert(lower, id);
             let name = name.to_owned();
@@ -158,10 +221,24 @@ impl Check<'_> {
                 name,
                 placement,
                 moving: None,
-                id: None,
+                id: generated,
                 schema: None,
             });
         }
+    }
+
+    fn id(&self, raw: &RawId, placement: &Placement, key: &str) -> Option<IdColumn> {
+        let (Some(column), Some(_)) = (&raw.column, &raw.generator) else {
+            self.report(&raw.at, key, "`column` and `generator` are needed");
+            return None;
+        };
+        if !matches!(placement, Placement::Sharded(_)) {
+            self.report(&raw.at, key, "is for sharded tables: elsewhere one server counts");
+        }
+        let known = [("snowflake", Generator::Snowflake), ("sequence", Generator::Sequence)];
+        let at = format!("{key}.generator");
+        let generator = self.choice(&raw.generator, &at, Generator::Snowflake, &known);
+        Some(IdColumn { column: column.value.clone(), generator })
     }
 
     fn placement(&mut self, table: &RawTable, name: &str, key: &str) -> Option<Placement> {
@@ -172,6 +249,9 @@ impl Check<'_> {
                 return None;
             }
         };
+        if table.kind.is_some() {
+            self.has_no_shards(table, key);
+        }
         match table.kind.as_ref().map(|kind| (kind.value.as_str(), kind)) {
             None => self.sharded(table, nodes, key),
             Some(("broadcast", _)) => Some(Placement::Broadcast(nodes)),
@@ -183,6 +263,20 @@ impl Check<'_> {
             Some((other, kind)) => {
                 self.report(&kind.at, key, format!("`{other}` is no kind; \"broadcast\" and \"single\" are"));
                 None
+            }
+        }
+    }
+
+    /// A broadcast or single table, which says nothing of shards.
+    fn has_no_shards(&self, table: &RawTable, key: &str) {
+        let of_shards = [
+            ("shard_key", table.shard_key.as_ref().map(|found| &found.at)),
+            ("function", table.function.as_ref().map(|function| &function.at)),
+            ("with", table.with.as_ref().map(|found| &found.at)),
+        ];
+        for (name, at) in of_shards {
+            if let Some(at) = at {
+                self.report(at, &format!("{key}.{name}"), "is for sharded tables: leave it out, or `kind`");
             }
         }
     }
@@ -226,13 +320,20 @@ impl Check<'_> {
             }
             (Some(function), None) => {
                 self.groups += 1;
-                (self.function(function, key)?, self.groups)
+                (self.function(function, nodes.len(), key)?, self.groups)
             }
             (None, Some(with)) => self.with(with, &nodes, key)?,
         };
         self.fits(&function, &nodes, &table.at, key)?;
-        let layout =
-            Layout { key: shard_key.value.clone(), key_type: KeyType::Assumed, function, nodes, group };
+        let layout = Layout {
+            key: shard_key.value.clone(),
+            key_type: KeyType::assumed(&function),
+            range: None,
+            longest: None,
+            function,
+            nodes,
+            group,
+        };
         Some(Placement::Sharded(Arc::new(layout)))
     }
 
@@ -271,21 +372,6 @@ impl Check<'_> {
         }
         self.report(at, key, format!("the function has {shards} shards, `nodes` names {}", nodes.len()));
         None
-    }
-
-    /// Two logical tables in one physical one would mix their rows.
-    fn nodes_are_used_once(&self, raw: &Raw) {
-        let mut owners: HashMap<(DatabaseId, &Node), &str> = HashMap::new();
-        for table in &self.topology.tables {
-            for node in table.placement.nodes() {
-                let Some(other) = owners.insert((table.database, node), &table.name) else { continue };
-                let at =
-                    raw.tables.iter().find(|raw| raw.name.ends_with(&table.name)).map(|raw| raw.at.clone());
-                let backend = &self.topology.backend(node.backend).name;
-                let message = format!("{backend}.{} is a node of `{other}` already", node.table);
-                self.document.report(at.as_ref(), &format!("tables.{}.nodes", table.name), message);
-            }
-        }
     }
 
     fn across_shards(&self, raw: &Raw) -> AcrossShards {

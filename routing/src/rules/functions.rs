@@ -2,17 +2,21 @@
 
 use super::check::Check;
 use super::raw::RawFunction;
+use crate::day::Unit;
 use crate::document::nearest;
 use crate::function::ShardFunction;
+use crate::topology::ShardId;
 
 impl Check<'_> {
-    pub(super) fn function(&self, raw: &RawFunction, key: &str) -> Option<ShardFunction> {
+    /// A function over that many nodes.
+    pub(super) fn function(&self, raw: &RawFunction, nodes: usize, key: &str) -> Option<ShardFunction> {
         let key = &format!("{key}.function");
         let refuse = |message: String| {
             self.report(&raw.at, key, message);
             None
         };
         let Some(kind) = &raw.kind else { return refuse("`kind` is missing".to_owned()) };
+        self.foreign_keys(raw, &kind.value, key);
         let shards = |check: &Check<'_>| {
             if raw.shards.is_none() {
                 check.report(&raw.at, key, "`shards` is missing");
@@ -35,15 +39,66 @@ impl Check<'_> {
                 Some(ShardFunction::Range { bounds: raw.bounds.clone().into() })
             }
             "list" => self.list(raw, key),
-            "time" => refuse("kind = \"time\" is not supported by this version".to_owned()),
+            "time" => self.time(raw, nodes, key),
             other => {
-                let known = ["mod", "hash", "slots", "range", "list"];
+                let known = ["mod", "hash", "slots", "range", "list", "time"];
                 let hint = nearest(other, &known)
                     .map(|near| format!("; did you mean `{near}`?"))
                     .unwrap_or_default();
                 refuse(format!("there is no function `{other}`{hint}"))
             }
         }
+    }
+
+    /// What another kind of function would need.
+    fn foreign_keys(&self, raw: &RawFunction, kind: &str, key: &str) {
+        let of_kinds: [(&str, bool, &[&str]); 8] = [
+            ("shards", raw.shards.is_some(), &["mod", "hash"]),
+            ("slots", raw.slots.is_some(), &["slots"]),
+            ("owners", !raw.owners.is_empty(), &["slots"]),
+            ("bounds", !raw.bounds.is_empty(), &["range"]),
+            ("values", !raw.values.is_empty(), &["list"]),
+            ("default", raw.default.is_some(), &["list"]),
+            ("unit", raw.unit.is_some(), &["time"]),
+            ("from", raw.from.is_some(), &["time"]),
+        ];
+        let is_known = of_kinds.iter().any(|(_, _, kinds)| kinds.contains(&kind));
+        for (name, is_given, kinds) in of_kinds {
+            if is_given && is_known && !kinds.contains(&kind) {
+                let message = format!("says nothing about a function of kind = \"{kind}\"");
+                self.report(&raw.at, &format!("{key}.{name}"), message);
+            }
+        }
+    }
+
+    fn time(&self, raw: &RawFunction, nodes: usize, key: &str) -> Option<ShardFunction> {
+        let (Some(name), Some(from)) = (&raw.unit, &raw.from) else {
+            let why = "`unit` and `from` are needed: what one shard holds, and the first one of it";
+            self.report(&raw.at, key, why);
+            return None;
+        };
+        let Some((_, unit)) = Unit::NAMED.into_iter().find(|(known, _)| *known == name.value) else {
+            let names = Unit::NAMED.map(|(known, _)| known).join(", ");
+            self.report(&name.at, &format!("{key}.unit"), format!("`{}` is none of {names}", name.value));
+            return None;
+        };
+        let Some(first) = unit.read(&from.value) else {
+            let why = format!(
+                "`{}` is no {}; it is written like \"{}\", from the year 1000 on",
+                from.value,
+                name.value,
+                unit.example()
+            );
+            self.report(&from.at, &format!("{key}.from"), why);
+            return None;
+        };
+        let function =
+            ShardFunction::Time { unit, from: first, shards: u32::try_from(nodes).unwrap_or(u32::MAX) };
+        if function.days(ShardId(function.shards().saturating_sub(1))).is_none() {
+            self.report(&from.at, &format!("{key}.from"), "the last node is for a time after the year 9999");
+            return None;
+        }
+        Some(function)
     }
 
     fn slots(&self, raw: &RawFunction, key: &str) -> Option<ShardFunction> {

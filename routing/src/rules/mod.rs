@@ -2,6 +2,7 @@
 //!
 //! - `raw` is the file as written: its sections and keys, unknown ones refused.
 //! - `check` gives the names their meaning and finds contradictions.
+//! - How rows travel ([`TRAVEL`], [`ALERTS`]) is not for this crate: those sections are left to their readers.
 //! - What the file means but this version cannot do is a problem too, never ignored.
 
 mod attach;
@@ -9,12 +10,14 @@ mod check;
 mod expand;
 mod functions;
 mod moves;
+mod places;
 mod raw;
 #[cfg(test)]
 mod tests;
 mod url;
 
 pub use attach::attach;
+pub use raw::{ALERTS, TRAVEL};
 
 use crate::document::{Document, Problem};
 use crate::topology::Topology;

@@ -1,8 +1,15 @@
 //! The rule file as written.
 
+mod backend;
+mod parts;
+
 use std::ops::Range;
 
 use toml::de::DeValue;
+
+pub(super) use backend::RawBackend;
+pub(super) use parts::{RawFunctions, RawHistory, RawTls};
+use parts::{functions, history};
 
 use crate::document::{Found, Section};
 use crate::key::{Exactness, KeyType, KeyValue, Literal};
@@ -14,15 +21,6 @@ pub(super) struct Raw {
     pub tables: Vec<RawTable>,
     pub moves: Vec<RawMove>,
     pub across_shards: Option<Found<String>>,
-}
-
-#[derive(Debug)]
-pub(super) struct RawBackend {
-    pub name: String,
-    pub at: Range<usize>,
-    pub primary: Option<Found<String>>,
-    pub replicas: Vec<(Found<String>, u32)>,
-    pub pool_max: u32,
 }
 
 #[derive(Debug)]
@@ -42,6 +40,15 @@ pub(super) struct RawTable {
     pub function: Option<RawFunction>,
     pub nodes: Option<Found<Vec<String>>>,
     pub with: Option<Found<String>>,
+    pub id: Option<RawId>,
+}
+
+/// Which ids of a table are generated.
+#[derive(Debug)]
+pub(super) struct RawId {
+    pub at: Range<usize>,
+    pub column: Option<Found<String>>,
+    pub generator: Option<Found<String>>,
 }
 
 #[derive(Debug)]
@@ -54,6 +61,8 @@ pub(super) struct RawFunction {
     pub bounds: Vec<KeyValue>,
     pub values: Vec<Vec<KeyValue>>,
     pub default: Option<u32>,
+    pub unit: Option<Found<String>>,
+    pub from: Option<Found<String>>,
 }
 
 #[derive(Debug)]
@@ -67,10 +76,15 @@ pub(super) struct RawMove {
     pub double_write: Option<Found<String>>,
     /// Hundredths of a percent.
     pub reads: u16,
+    /// Likewise.
+    pub shadow_reads: u16,
     pub writes: Option<Found<String>>,
     pub hold_ms: u64,
     pub always: Vec<KeyValue>,
     pub never: Vec<KeyValue>,
+    pub history: Option<RawHistory>,
+    pub functions: Option<RawFunctions>,
+    pub lag_max_ms: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -87,12 +101,25 @@ pub(super) struct RawLayout {
     pub nodes: Option<Found<Vec<String>>>,
 }
 
+/// What a move says about how its rows travel. Routing knows only where they go, so whoever carries them reads these
+/// from the same text.
+pub const TRAVEL: [&str; 12] = [
+    "copy", "apply", "throttle", "tune", "waive", "verify", "repair", "assert", "baseline", "schedule",
+    "cleanup", "backup",
+];
+
+/// When somebody is to be told; read by those who watch.
+pub const ALERTS: &str = "alerts";
+
 /// Reads the whole file; problems go to its document.
 pub(super) fn read(mut root: Section<'_>) -> Raw {
     let mut raw = Raw::default();
     if let Some(mut section) = root.section("backends") {
-        raw.backends =
-            section.named_sections().into_iter().map(|(name, section)| backend(name, section)).collect();
+        raw.backends = section
+            .named_sections()
+            .into_iter()
+            .map(|(name, section)| backend::read(name, section))
+            .collect();
     }
     if let Some(mut section) = root.section("databases") {
         raw.databases =
@@ -110,36 +137,12 @@ pub(super) fn read(mut root: Section<'_>) -> Raw {
         raw.across_shards = section.string("across_shards");
         section.finish();
     }
+    let _ = root.skip(ALERTS);
     if raw.backends.is_empty() {
         root.report_here("no [backends.*]: the file says nothing about where rows are");
     }
     root.finish();
     raw
-}
-
-fn backend(name: String, mut section: Section<'_>) -> RawBackend {
-    let at = section.place();
-    let primary = section.string("primary");
-    let replicas = section
-        .sections("replicas")
-        .into_iter()
-        .filter_map(|mut replica| {
-            let url = replica.string("url");
-            let weight = replica.number("weight", 0, 1000).unwrap_or(1);
-            if url.is_none() {
-                replica.report_here("`url` is missing");
-            }
-            replica.finish();
-            Some((url?, small(weight)))
-        })
-        .collect();
-    let pool_max = section.section("pool").and_then(|mut pool| {
-        let max = pool.number("max", 1, 65_536);
-        pool.finish();
-        max
-    });
-    section.finish();
-    RawBackend { name, at, primary, replicas, pool_max: small(pool_max.unwrap_or(64)) }
 }
 
 fn database(name: String, mut section: Section<'_>) -> RawDatabase {
@@ -156,18 +159,13 @@ fn table(name: String, mut section: Section<'_>) -> RawTable {
     let function = function(&mut section);
     let nodes = nodes(&mut section);
     let with = section.string("with");
-    unsupported(&mut section, &["id"]);
+    let id = section.section("id").map(|mut id| {
+        let raw = RawId { at: id.place(), column: id.string("column"), generator: id.string("generator") };
+        id.finish();
+        raw
+    });
     section.finish();
-    RawTable { name, at, kind, shard_key, function, nodes, with }
-}
-
-/// Keys that the product knows and this version does not serve.
-fn unsupported(section: &mut Section<'_>, keys: &[&'static str]) {
-    for key in keys {
-        if let Some(at) = section.skip(key) {
-            section.report(key, &at, "is not supported by this version; remove it");
-        }
-    }
+    RawTable { name, at, kind, shard_key, function, nodes, with, id }
 }
 
 /// One pattern, or a list of them.
@@ -200,11 +198,9 @@ fn function(section: &mut Section<'_>) -> Option<RawFunction> {
     let bounds = keys(&mut inner, "bounds");
     let values = lists(&mut inner, "values");
     let default = inner.number("default", 0, 16_383).map(small);
-    if kind.as_ref().is_some_and(|kind| kind.value == "time") {
-        let _ = (inner.skip("unit"), inner.skip("from"));
-    }
+    let (unit, from) = (inner.string("unit"), inner.string("from"));
     inner.finish();
-    Some(RawFunction { at, kind, shards, slots, owners, bounds, values, default })
+    Some(RawFunction { at, kind, shards, slots, owners, bounds, values, default, unit, from })
 }
 
 fn moving(name: String, mut section: Section<'_>) -> RawMove {
@@ -217,13 +213,19 @@ fn moving(name: String, mut section: Section<'_>) -> RawMove {
         capture: section.string("capture"),
         column: section.string("column"),
         double_write: section.string("double_write"),
-        reads: reads(&mut section),
+        reads: percent(&mut section, "reads"),
+        shadow_reads: percent(&mut section, "shadow_reads"),
         writes: section.string("writes"),
         hold_ms: section.number("hold_ms", 1, 60_000).unwrap_or(3_000),
         always: keys(&mut section, "always"),
         never: keys(&mut section, "never"),
+        history: history(&mut section),
+        functions: functions(&mut section),
+        lag_max_ms: section.number("lag_max_ms", 100, 86_400_000),
     };
-    unsupported(&mut section, &["history", "shadow_reads", "functions"]);
+    for key in TRAVEL {
+        let _ = section.skip(key);
+    }
     section.finish();
     moving
 }
@@ -261,8 +263,9 @@ fn layout(mut section: Section<'_>) -> RawLayout {
 }
 
 /// A percentage with at most two places behind the point, as hundredths.
-fn reads(section: &mut Section<'_>) -> u16 {
-    let Some(found) = section.value("reads") else { return 0 };
+/// In hundredths of a percent.
+fn percent(section: &mut Section<'_>, key: &'static str) -> u16 {
+    let Some(found) = section.value(key) else { return 0 };
     let percent = match &found.value {
         DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
         DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
@@ -274,7 +277,7 @@ fn reads(section: &mut Section<'_>) -> u16 {
         Some(value) => (0..=10_000_u16).find(|whole| f64::from(*whole) >= value.round()).unwrap_or(0),
         None => {
             section.report(
-                "reads",
+                key,
                 &found.at,
                 "must be a percentage from 0 to 100, with at most two places behind the point",
             );

@@ -1,6 +1,6 @@
 //! `mysql://user:password@host:port/database`.
 
-use crate::topology::Server;
+use crate::topology::{Server, Tls};
 
 /// Reads a backend's URL, with `${NAME}` replaced and percent escapes decoded.
 pub(super) fn server(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Server, String> {
@@ -17,7 +17,8 @@ pub(super) fn server(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> R
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let (host, port) = match place.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => {
-            (host, port.parse().map_err(|_| format!("`{port}` is not a port"))?)
+            // Not repeated: in a mistyped URL this may be a piece of the password.
+            (host, port.parse().map_err(|_| "what follows the host's last `:` is not a port")?)
         }
         _ => (place, 3306),
     };
@@ -31,6 +32,7 @@ pub(super) fn server(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> R
         user: decode(user)?,
         password: substitute_password(password, variable)?,
         database: database.map(decode).transpose()?,
+        tls: Tls::Off,
     })
 }
 

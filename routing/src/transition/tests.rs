@@ -50,6 +50,16 @@ fn sorted(old: &Topology, new: &Topology, synced: Synced, kept: SourceKept) -> S
 }
 
 #[test]
+fn stamps_alone_bring_no_gray_readers_to_the_target() {
+    let with = |lines: &str| with_move(&format!("capture = \"timestamp\"\ncolumn = \"changed\"\n{lines}"));
+    let reads = |to: &str| sorted(&with(""), &with(to), Synced::Yes, SourceKept::Yes);
+    assert_eq!(reads("reads = 10"), "moves.shop.reads 0% -> 10%: refused SHD1607, 1000 keys");
+    assert!(reads("always = [7]").contains("refused SHD1607"));
+    assert!(!reads("double_write = \"sync\"\nreads = 10").contains("refused"));
+    assert!(!reads("writes = \"target\"\nreads = 100").contains("refused"));
+}
+
+#[test]
 fn every_step_of_a_move_is_sorted_as_the_golden_says() {
     let steps = [
         "",
@@ -73,6 +83,36 @@ fn every_step_of_a_move_is_sorted_as_the_golden_says() {
                 writeln!(matrix, "{} => {} ({facts}): {effect}", name(from), name(to)).unwrap();
             }
         }
+    }
+    let layouts = [
+        ("three months", "month", "2024-01", "s0.v_{0..2}", ""),
+        ("four months", "month", "2024-01", "s0.v_{0..3}", ""),
+        ("the fourth elsewhere", "month", "2024-01", "[s0.v_{0..2}, s1.v]", ""),
+        ("from another month", "month", "2024-02", "s0.v_{0..3}", ""),
+        ("in another order", "month", "2024-01", "[s0.v_1, s0.v_0, s0.v_{2..3}]", ""),
+        ("four years", "year", "2024", "s0.v_{0..3}", ""),
+        (
+            "four months, moving",
+            "month",
+            "2024-01",
+            "s0.v_{0..3}",
+            "[moves.v]\ntables = [\"visits\"]\nfrom = \"legacy\"\n",
+        ),
+    ];
+    let by_time = |unit: &str, from: &str, nodes: &str, more: &str| {
+        let nodes: Vec<String> =
+            nodes.trim_matches(['[', ']']).split(", ").map(|node| format!("\"{node}\"")).collect();
+        let table = format!(
+            "[tables.visits]\nshard_key = \"at\"\nfunction = {{ kind = \"time\", unit = \"{unit}\", from = \"{from}\" }}\nnodes = [{}]\n",
+            nodes.join(", ")
+        );
+        rules::load(&format!("{BASE}{table}{more}"), &|_| None, 1).unwrap()
+    };
+    let all = layouts.map(|(name, unit, since, nodes, more)| (name, by_time(unit, since, nodes, more)));
+    let (base, others) = all.split_first().unwrap();
+    for (from, to) in others.iter().flat_map(|other| [(base, other), (other, base)]) {
+        let effect = sorted(&from.1, &to.1, Synced::Yes, SourceKept::Yes);
+        writeln!(matrix, "{} => {}: {effect}", from.0, to.0).unwrap();
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transitions.golden");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -114,8 +154,30 @@ fn what_hides_nothing_is_instant() {
         assert!(effect.contains(": instant"), "{to}: {effect}");
     };
     check("shop@127.0.0.1:2", "shop:secret@127.0.0.1:2");
+    check("[backends.s0]\n", "[backends.s0]\ntls = { mode = \"required\" }\n");
     check("[backends.s0]", "[backends.s9]\nprimary = \"mysql://a@b:1/c\"\n[backends.s0]");
     check("[databases.shop]", "[transactions]\nacross_shards = \"refuse\"\n[databases.shop]");
+}
+
+#[test]
+fn what_replicas_get_changes_at_once() {
+    let load = |replicas: &str| {
+        let text = BASE.replace(":2/shop\"", &format!(":2/shop\"\nreplicas = [{replicas}]"));
+        rules::load(&text, &|_| None, 1).unwrap()
+    };
+    let check = |from: &str, to: &str, golden: &str| {
+        let effect = sorted(&load(from), &load(to), Synced::No, SourceKept::No);
+        assert_eq!(effect, golden);
+    };
+    let (none, watched, reads) =
+        ("", "{ url = \"mysql://a@h:7\" }", "{ url = \"mysql://a@h:7\", weight = 2, max_lag_ms = 300 }");
+    let [watched_told, reads_told] = ["h:7 weight=0 max_lag_ms=1000", "h:7 weight=2 max_lag_ms=300"];
+    let rule = "backends.s0.replicas";
+    check(none, watched, &format!("{rule}  -> {watched_told}: instant, 0 keys"));
+    check(watched, reads, &format!("{rule} {watched_told} -> {reads_told}: instant, 0 keys"));
+    check(reads, none, &format!("{rule} {reads_told} -> : instant, 0 keys"));
+    let other = reads.replace("a@h", "a:secret@h");
+    check(reads, &other, &format!("{rule} {reads_told} -> another user or password: instant, 0 keys"));
 }
 
 #[test]
@@ -126,4 +188,31 @@ fn a_table_enters_a_move_behind_a_barrier_and_only_from_where_it_is() {
     let named = rules::load(BASE, &|_| None, 1).unwrap();
     let effect = sorted(&named, &with_move(""), Synced::No, SourceKept::No);
     assert!(effect.contains("refused SHD1601"), "{effect}");
+}
+
+#[test]
+fn what_all_other_databases_had_is_not_lost_sight_of() {
+    let base = BASE.replace("[tables.users]", "[tables.\"shop.users\"]");
+    let load = |lines: &str| rules::load(&format!("{base}{lines}"), &|_| None, 1).unwrap();
+    let change = |from: &str, to: &str| sorted(&load(from), &load(to), Synced::Yes, SourceKept::Yes);
+    let others = |backend: &str| format!("[databases.\"*\"]\ndefault = \"{backend}\"\n");
+    assert_eq!(change("", &others("s0")), "databases.\"*\".default  -> s0: instant, 0 keys");
+    assert!(change(&others("s0"), &others("s1")).contains("s0 -> s1: refused SHD1604"));
+    assert!(change(&others("s0"), "").contains("refused SHD1604"));
+    let crm = "[backends.bare]\nprimary = \"mysql://shop@127.0.0.1:2\"\n\
+               [backends.crm]\nprimary = \"mysql://shop@127.0.0.1:4/crm_2\"\n";
+    let named = |backend: &str| format!("{crm}{}[databases.crm]\ndefault = \"{backend}\"\n", others("bare"));
+    let before = format!("{crm}{}", others("bare"));
+    assert_eq!(change(&before, &named("bare")), "nothing", "it stays where it is");
+    assert!(change(&before, &named("crm")).contains("bare -> crm, as `crm_2`: refused SHD1604"));
+    let table = "[tables.\"crm.notes\"]\nkind = \"single\"\nnodes = \"crm\"\n";
+    assert!(change(&before, &format!("{}{table}", named("bare"))).contains("refused SHD16"));
+}
+
+#[test]
+fn another_generator_of_ids_is_told() {
+    let load = |lines: &str| rules::load(&format!("{BASE}{lines}"), &|_| None, 1).unwrap();
+    let (before, after) = (load(""), load("id = { column = \"id\", generator = \"snowflake\" }\n"));
+    let told = sorted(&before, &after, Synced::Yes, SourceKept::Yes);
+    assert_eq!(told, "tables.users.id by nobody -> id by snowflake: instant, 0 keys");
 }

@@ -1,0 +1,342 @@
+//! When an alert fires, and when it clears. Pure: measurements and the time are passed in.
+//!
+//! - A condition must hold for the rule's `for` before the alert fires, and be false for as long before it clears, so
+//!   two edges of an alert are never closer than that.
+//! - A metric that has nothing to measure ([`Reading::NotNow`]) makes its condition false: a finished copy is not a
+//!   slow one.
+//! - A metric that should be known and is not leaves the alert as it is, and its time goes on; except where the list of
+//!   metrics says that it counts as too much ([`Unknown::TooMuch`]): then it is taken for endless.
+//!
+//! Nothing is done here: who asks gets the edges and the rule's actions. States live in memory; after a restart every
+//! alert starts quiet and fires anew.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::reading::Reading;
+use crate::settings::metric::{Metric, Unknown};
+use crate::settings::{AlertRule, Level};
+
+/// Everything measured of a move at one time. What is not there is [`Reading::NotNow`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sample {
+    readings: BTreeMap<Metric, Reading>,
+}
+
+impl Sample {
+    /// The same with one more reading.
+    #[must_use]
+    pub fn with(mut self, metric: Metric, reading: Reading) -> Sample {
+        self.readings.insert(metric, reading);
+        self
+    }
+
+    #[must_use]
+    pub fn get(&self, metric: Metric) -> Reading {
+        self.readings.get(&metric).copied().unwrap_or_default()
+    }
+}
+
+/// What became of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    Fired,
+    Cleared,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stand {
+    #[default]
+    Quiet,
+    Firing,
+}
+
+/// Where one alert stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AlertState {
+    stand: Stand,
+    /// Since when the condition says the opposite.
+    turning_since_ms: Option<u64>,
+}
+
+impl AlertState {
+    /// Takes a sample in. Times never go back; one that does counts as the same time.
+    pub fn on(&mut self, rule: &AlertRule, sample: &Sample, now_ms: u64) -> Option<Edge> {
+        let wanted = match is_true(rule, sample.get(rule.when.metric))? {
+            true => Stand::Firing,
+            false => Stand::Quiet,
+        };
+        if wanted == self.stand {
+            self.turning_since_ms = None;
+            return None;
+        }
+        let since = *self.turning_since_ms.get_or_insert(now_ms);
+        if now_ms.saturating_sub(since) < rule.hold_ms {
+            return None;
+        }
+        *self = AlertState { stand: wanted, turning_since_ms: None };
+        Some(if wanted == Stand::Firing { Edge::Fired } else { Edge::Cleared })
+    }
+
+    #[must_use]
+    pub fn is_firing(&self) -> bool {
+        self.stand == Stand::Firing
+    }
+}
+
+/// `None`: nobody knows.
+fn is_true(rule: &AlertRule, reading: Reading) -> Option<bool> {
+    match (reading, rule.when.metric.meter().unknown) {
+        (Reading::Is(value), _) => Some(rule.when.holds(value)),
+        (Reading::NotNow, _) => Some(false),
+        (Reading::Unknown, Unknown::TooMuch) => Some(rule.when.holds(f64::INFINITY)),
+        (Reading::Unknown, Unknown::KeepsState) => None,
+    }
+}
+
+/// The alerts of all moves.
+#[derive(Debug, Default)]
+pub struct Alerts {
+    watched: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    move_name: String,
+    rule: AlertRule,
+    state: AlertState,
+    fired_ms: u64,
+    value: Reading,
+}
+
+/// An alert that fired or cleared just now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raised {
+    pub move_name: String,
+    pub rule: AlertRule,
+    pub edge: Edge,
+    /// What was measured, with its unit.
+    pub value: String,
+}
+
+/// An alert that fires, as the status shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FiringAlert {
+    /// The condition, as the rules write it.
+    pub alert: String,
+    pub level: String,
+    pub message: String,
+    /// What was measured last, with its unit.
+    pub value: String,
+    /// Seconds since 1970.
+    pub since: u64,
+}
+
+impl Alerts {
+    /// Takes a sample of a move in, under its rules in force. An alert that they no longer have is forgotten.
+    pub fn on(&mut self, rules: &[AlertRule], move_name: &str, sample: &Sample, now_ms: u64) -> Vec<Raised> {
+        self.watched.retain(|watched| watched.move_name != move_name || rules.contains(&watched.rule));
+        let mut raised = Vec::new();
+        for rule in rules {
+            let watched = self.watched(rule, move_name);
+            watched.value = sample.get(rule.when.metric);
+            let Some(edge) = watched.state.on(rule, sample, now_ms) else { continue };
+            watched.fired_ms = now_ms;
+            let value = shown(rule, watched.value);
+            raised.push(Raised { move_name: move_name.to_owned(), rule: rule.clone(), edge, value });
+        }
+        raised
+    }
+
+    /// The alerts of a move that fire, the gravest first.
+    #[must_use]
+    pub fn firing(&self, move_name: &str) -> Vec<FiringAlert> {
+        let mut firing: Vec<&Watched> = self
+            .watched
+            .iter()
+            .filter(|watched| watched.move_name == move_name && watched.state.is_firing())
+            .collect();
+        firing.sort_by_key(|watched| std::cmp::Reverse(watched.rule.level));
+        let shown = |watched: &Watched| FiringAlert {
+            alert: watched.rule.text.clone(),
+            level: watched.rule.level.name().to_owned(),
+            message: watched.rule.message.clone(),
+            value: shown(&watched.rule, watched.value),
+            since: watched.fired_ms / 1000,
+        };
+        firing.into_iter().map(shown).collect()
+    }
+
+    /// How many fire at this level, over all moves.
+    #[must_use]
+    pub fn firing_at(&self, level: Level) -> usize {
+        let counted = |watched: &&Watched| watched.state.is_firing() && watched.rule.level == level;
+        self.watched.iter().filter(counted).count()
+    }
+
+    /// A move that the rules no longer have.
+    pub fn forget(&mut self, move_name: &str) {
+        self.watched.retain(|watched| watched.move_name != move_name);
+    }
+
+    fn watched(&mut self, rule: &AlertRule, move_name: &str) -> &mut Watched {
+        let is_it = |watched: &Watched| watched.move_name == move_name && watched.rule == *rule;
+        let at = self.watched.iter().position(is_it).unwrap_or_else(|| {
+            self.watched.push(Watched {
+                move_name: move_name.to_owned(),
+                rule: rule.clone(),
+                state: AlertState::default(),
+                fired_ms: 0,
+                value: Reading::NotNow,
+            });
+            self.watched.len() - 1
+        });
+        &mut self.watched[at]
+    }
+}
+
+fn shown(rule: &AlertRule, reading: Reading) -> String {
+    match reading {
+        Reading::Is(value) => rule.when.metric.meter().quantity.show(value),
+        Reading::Unknown => "unknown".to_owned(),
+        Reading::NotNow => "nothing to measure".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, Strategy, prop, prop_oneof, proptest};
+
+    use super::*;
+    use crate::settings::{Action, Condition};
+
+    fn rule(when: &str, hold_ms: u64) -> AlertRule {
+        AlertRule {
+            when: Condition::parse(when).unwrap(),
+            text: when.to_owned(),
+            hold_ms,
+            level: Level::Warning,
+            message: when.to_owned(),
+            actions: vec![Action::Log],
+        }
+    }
+
+    fn sample(rule: &AlertRule, reading: Reading) -> Sample {
+        Sample::default().with(rule.when.metric, reading)
+    }
+
+    /// The edges that readings make, one a second, with their second.
+    fn edges(rule: &AlertRule, readings: &[Reading]) -> Vec<(usize, Edge)> {
+        let mut state = AlertState::default();
+        let on = |(second, reading): (usize, &Reading)| {
+            let edge = state.on(rule, &sample(rule, *reading), second as u64 * 1000)?;
+            Some((second, edge))
+        };
+        readings.iter().enumerate().filter_map(on).collect()
+    }
+
+    const HIGH: Reading = Reading::Is(100.0);
+    const LOW: Reading = Reading::Is(1.0);
+
+    #[test]
+    fn a_condition_fires_and_clears_after_its_time() {
+        let rule = rule("sync_delay > 60 s", 2000);
+        assert_eq!(edges(&rule, &[HIGH, HIGH, LOW, HIGH, HIGH, HIGH]), [(5, Edge::Fired)]);
+        let readings = [HIGH, HIGH, HIGH, LOW, HIGH, LOW, LOW, LOW, LOW];
+        assert_eq!(edges(&rule, &readings), [(2, Edge::Fired), (7, Edge::Cleared)]);
+    }
+
+    #[test]
+    fn without_a_time_the_first_sample_decides() {
+        let rule = rule("missing_rows > 0", 0);
+        assert_eq!(edges(&rule, &[HIGH, Reading::Is(0.0)]), [(0, Edge::Fired), (1, Edge::Cleared)]);
+    }
+
+    #[test]
+    fn an_unknown_delay_is_too_long() {
+        let rule = rule("sync_delay > 60 s", 1000);
+        assert_eq!(edges(&rule, &[LOW, Reading::Unknown, Reading::Unknown]), [(2, Edge::Fired)]);
+    }
+
+    #[test]
+    fn an_unknown_share_of_processor_time_changes_nothing() {
+        let rule = rule("cpu_usage > 90 %", 1000);
+        assert_eq!(edges(&rule, &[LOW, Reading::Unknown, Reading::Unknown]), []);
+        let firing = [HIGH, HIGH, Reading::Unknown, Reading::Unknown, Reading::Unknown];
+        assert_eq!(edges(&rule, &firing), [(1, Edge::Fired)]);
+    }
+
+    #[test]
+    fn a_copy_that_does_not_run_is_not_slow() {
+        let rule = rule("progress_speed < 1000 rows/min", 0);
+        assert_eq!(
+            edges(&rule, &[Reading::NotNow, LOW, Reading::NotNow]),
+            [(1, Edge::Fired), (2, Edge::Cleared)]
+        );
+    }
+
+    #[test]
+    fn firing_alerts_are_listed_by_move_until_they_clear_or_their_rule_goes() {
+        let rules =
+            [rule("dirty_keys > 5", 0), AlertRule { level: Level::Critical, ..rule("sync_delay > 60 s", 0) }];
+        let mut alerts = Alerts::default();
+        let bad = Sample::default().with(Metric::DirtyKeys, HIGH).with(Metric::SyncDelay, Reading::Unknown);
+        let raised = alerts.on(&rules, "shop", &bad, 5_000);
+        let values: Vec<&str> = raised.iter().map(|raised| raised.value.as_str()).collect();
+        assert_eq!(values, ["100 keys", "unknown"]);
+        assert!(alerts.on(&rules, "shop", &bad, 6_000).is_empty());
+        assert!(alerts.on(&rules, "other", &Sample::default(), 6_000).is_empty());
+        let firing = alerts.firing("shop");
+        let shown: Vec<(&str, &str, u64)> =
+            firing.iter().map(|alert| (alert.alert.as_str(), alert.level.as_str(), alert.since)).collect();
+        assert_eq!(shown, [("sync_delay > 60 s", "critical", 5), ("dirty_keys > 5", "warning", 5)]);
+        assert!(alerts.firing("other").is_empty());
+        assert_eq!((alerts.firing_at(Level::Warning), alerts.firing_at(Level::Critical)), (1, 1));
+        let cleared = alerts.on(&rules[..1], "shop", &Sample::default(), 7_000);
+        assert_eq!(cleared.iter().map(|raised| raised.edge).collect::<Vec<_>>(), [Edge::Cleared]);
+        assert_eq!(alerts.firing_at(Level::Warning), 0);
+        alerts.forget("shop");
+        assert!(alerts.watched.iter().all(|watched| watched.move_name == "other"));
+    }
+
+    fn readings() -> impl Strategy<Value = Vec<(u64, Reading)>> {
+        let reading = prop_oneof![Just(HIGH), Just(LOW), Just(Reading::Unknown), Just(Reading::NotNow)];
+        prop::collection::vec((0_u64..3_000, reading), 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn edges_alternate_and_are_never_closer_than_the_time_of_the_rule(
+            readings in readings(), hold_ms in 0_u64..5_000, lag in prop::bool::ANY,
+        ) {
+            let rule = rule(if lag { "sync_delay > 60 s" } else { "dirty_keys > 60" }, hold_ms);
+            let (mut state, mut now) = (AlertState::default(), 0);
+            let (mut last, mut last_at) = (Edge::Cleared, None);
+            for (step, reading) in readings {
+                now += step;
+                let Some(edge) = state.on(&rule, &sample(&rule, reading), now) else { continue };
+                assert_ne!(edge, last);
+                assert!(last_at.is_none_or(|at| now - at >= hold_ms) && now >= hold_ms);
+                assert_eq!(state.is_firing(), edge == Edge::Fired);
+                (last, last_at) = (edge, Some(now));
+            }
+        }
+
+        #[test]
+        fn a_condition_that_stays_decides_in_the_end(readings in readings(), hold_ms in 0_u64..5_000) {
+            let rule = rule("dirty_keys > 60", hold_ms);
+            for (settled, expected) in [(HIGH, true), (LOW, false)] {
+                let (mut state, mut now) = (AlertState::default(), 0);
+                for (step, reading) in &readings {
+                    now += step;
+                    state.on(&rule, &sample(&rule, *reading), now);
+                }
+                state.on(&rule, &sample(&rule, settled), now);
+                state.on(&rule, &sample(&rule, settled), now + hold_ms);
+                assert_eq!(state.is_firing(), expected);
+            }
+        }
+    }
+}

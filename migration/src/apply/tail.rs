@@ -1,0 +1,394 @@
+//! What others may ask of a stream that is being applied: to wait for a mark, to guard a chunk, how far behind it is.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use shardway_routing::topology::Server;
+use tokio::sync::{Notify, oneshot};
+
+use super::batch::Batch;
+use super::marking::{Marking, Purpose};
+use super::windows::{Keys, WindowId, WindowLost, Windows};
+use crate::image::Key;
+use crate::mark::Token;
+use crate::position::Position;
+use crate::stream::Missed;
+use crate::tables::WorkError;
+
+/// Heartbeats that are waited for.
+pub(super) const BEATS_KEPT: usize = 600;
+
+/// How a stream is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TailState {
+    Connecting,
+    Following,
+    /// It begins anew after a pause.
+    Waiting {
+        reason: String,
+    },
+    /// For good.
+    Stopped {
+        reason: String,
+        missed: Missed,
+    },
+}
+
+/// What somebody wants of a mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Concern {
+    Nobody,
+    /// To know which changes came before it and which after.
+    Order,
+    /// That everything before it has been applied.
+    Everything,
+}
+
+/// Keys that the stream touched between a chunk's marks.
+pub type Touched = std::collections::HashSet<Key>;
+
+/// One followed stream, as others see it.
+#[derive(Debug)]
+pub struct Tail {
+    server: Server,
+    pub(super) marking: Marking,
+    /// Changes applied since the start, before they were folded together.
+    pub applied_changes: AtomicU64,
+    /// Whether double write may have brought newer rows than the stream is at.
+    is_guarded: AtomicBool,
+    inside: Mutex<Inside>,
+    /// Something that somebody may wait for has happened.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Inside {
+    state: TailState,
+    windows: Windows,
+    closing: HashMap<WindowId, oneshot::Sender<Touched>>,
+    waiting: HashMap<Token, oneshot::Sender<()>>,
+    position: Option<Position>,
+    /// Heartbeats written and not seen yet, oldest first.
+    beats: Vec<(Token, Instant)>,
+    lag: Option<Duration>,
+}
+
+impl std::fmt::Display for TailState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TailState::Connecting => f.write_str("connecting"),
+            TailState::Following => f.write_str("following"),
+            TailState::Waiting { reason } => write!(f, "waiting to begin anew: {reason}"),
+            TailState::Stopped { reason, .. } => write!(f, "stopped: {reason}"),
+        }
+    }
+}
+
+/// A chunk's window: read the chunk between [`Tail::open`] and [`Open::close`].
+#[derive(Debug)]
+pub struct Open<'a> {
+    tail: &'a Tail,
+    id: WindowId,
+    closed: oneshot::Receiver<Touched>,
+}
+
+/// A window whose chunk may be inserted. Its keys are guarded until this is dropped.
+#[derive(Debug)]
+pub struct Guard<'a> {
+    _open: Open<'a>,
+    /// Rows to leave to the stream.
+    pub touched: Touched,
+}
+
+impl Tail {
+    pub(super) fn new(server: Server, marking: Marking) -> Tail {
+        let inside = Inside {
+            state: TailState::Connecting,
+            windows: Windows::default(),
+            closing: HashMap::new(),
+            waiting: HashMap::new(),
+            position: None,
+            beats: Vec::new(),
+            lag: None,
+        };
+        Tail {
+            server,
+            marking,
+            applied_changes: AtomicU64::new(0),
+            is_guarded: AtomicBool::new(false),
+            inside: Mutex::new(inside),
+            changed: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server that is followed.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Does the stream bring over whatever is written, deletions too?
+    #[must_use]
+    pub fn brings_everything(&self) -> bool {
+        matches!(self.marking, Marking::Logged(_))
+    }
+
+    /// From the next batch on, no event is written over a newer row. To be called before double write begins.
+    pub fn guard(&self) {
+        self.is_guarded.store(true, Ordering::Release);
+    }
+
+    /// No row is ahead of the stream any more. To be called when it has caught up, while statements are held and double
+    /// write has ended: under guard a stream that nothing runs ahead of writes row by row, and falls behind.
+    pub fn unguard(&self) {
+        self.is_guarded.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_guarded(&self) -> bool {
+        self.is_guarded.load(Ordering::Acquire)
+    }
+
+    #[must_use]
+    pub fn state(&self) -> TailState {
+        self.lock().state.clone()
+    }
+
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.lock().position.clone()
+    }
+
+    /// How far the other side is behind. `None`: not known, which counts as too much.
+    #[must_use]
+    pub fn lag(&self) -> Option<Duration> {
+        let inside = self.lock();
+        let waiting = inside.beats.first().map(|(_, since)| since.elapsed());
+        // A heartbeat on its way makes the lag at least as old as it is.
+        inside.lag.map(|lag| waiting.map_or(lag, |waiting| lag.max(waiting)))
+    }
+
+    /// Returns once everything that was committed before the call has been applied.
+    ///
+    /// # Errors
+    /// When the mark cannot be written or the stream stops.
+    pub async fn catch_up(&self) -> Result<(), WorkError> {
+        let token = token();
+        let (sender, seen) = oneshot::channel();
+        {
+            let mut inside = self.lock();
+            if let TailState::Stopped { .. } = inside.state {
+                drop(inside);
+                return Err(self.stopped_because());
+            }
+            inside.waiting.insert(token, sender);
+        }
+        if let Err(error) = self.mark("catch-up", token, Purpose::CatchUp).await {
+            self.lock().waiting.remove(&token);
+            return Err(error);
+        }
+        seen.await.map_err(|_| self.stopped_because())
+    }
+
+    /// Opens a window over a table of the move; a chunk read from now on belongs to it.
+    ///
+    /// # Errors
+    /// When the mark cannot be written.
+    pub async fn open(&self, slot: &str, table: usize) -> Result<Open<'_>, WorkError> {
+        let opens = token();
+        let (sender, closed) = oneshot::channel();
+        let id = {
+            let mut inside = self.lock();
+            if let TailState::Stopped { .. } = inside.state {
+                drop(inside);
+                return Err(self.stopped_because());
+            }
+            let id = inside.windows.announce(table, opens);
+            inside.closing.insert(id, sender);
+            id
+        };
+        let open = Open { tail: self, id, closed };
+        match &self.marking {
+            Marking::Logged(marks) => marks.write(slot, opens, Purpose::Chunk).await?,
+            // Whatever is taken in from here on may have been read after the chunk.
+            Marking::Passed(_) => self.at_mark(opens),
+        }
+        Ok(open)
+    }
+
+    /// Asks for a mark behind everything that has been committed.
+    async fn mark(&self, slot: &str, token: Token, purpose: Purpose) -> Result<(), WorkError> {
+        match &self.marking {
+            Marking::Logged(marks) => marks.write(slot, token, purpose).await,
+            Marking::Passed(passed) => {
+                passed.ask(token, purpose);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn beat(&self) -> Result<(), WorkError> {
+        let token = token();
+        {
+            let mut inside = self.lock();
+            inside.beats.push((token, Instant::now()));
+            let excess = inside.beats.len().saturating_sub(BEATS_KEPT);
+            inside.beats.drain(..excess);
+        }
+        self.mark("heartbeat", token, Purpose::Heartbeat).await
+    }
+
+    pub(super) fn follows(&self, from: Position) {
+        let mut inside = self.lock();
+        if !matches!(inside.state, TailState::Stopped { .. }) {
+            inside.state = TailState::Following;
+        }
+        inside.position = Some(from);
+        self.changed.notify_waiters();
+    }
+
+    /// The stream begins anew: what windows have collected is lost, and marks may come by again.
+    pub(super) fn began_anew(&self, reason: &str) {
+        let mut inside = self.lock();
+        if !matches!(inside.state, TailState::Stopped { .. }) {
+            inside.state = TailState::Waiting { reason: reason.to_owned() };
+        }
+        for id in inside.windows.restart() {
+            inside.closing.remove(&id);
+        }
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn stop(&self, reason: &str, missed: Missed) {
+        let mut inside = self.lock();
+        if !matches!(inside.state, TailState::Stopped { .. }) {
+            inside.state = TailState::Stopped { reason: reason.to_owned(), missed };
+        }
+        // Whoever waits learns it by the closed channel.
+        inside.waiting.clear();
+        inside.closing.clear();
+        inside.lag = None;
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.lock().state, TailState::Stopped { .. })
+    }
+
+    pub(super) async fn stopped(&self) {
+        self.until(|inside| matches!(inside.state, TailState::Stopped { .. })).await;
+    }
+
+    pub(super) async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.stopped() => {}
+        }
+    }
+
+    async fn until(&self, mut is_so: impl FnMut(&Inside) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look, so that nothing is missed between the two.
+            changed.as_mut().enable();
+            if is_so(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn stopped_because(&self) -> WorkError {
+        match self.state() {
+            TailState::Stopped { reason, .. } => WorkError::Stopped(reason),
+            _ => WorkError::Interrupted("the stream began anew".into()),
+        }
+    }
+
+    /// What the worker must do before it calls [`Tail::at_mark`].
+    pub(super) fn concern(&self, token: Token) -> Concern {
+        let inside = self.lock();
+        if inside.waiting.contains_key(&token)
+            || inside.windows.closes_at(token)
+            || inside.beats.iter().any(|(beat, _)| *beat == token)
+        {
+            Concern::Everything
+        } else if inside.windows.opens_at(token) {
+            Concern::Order
+        } else {
+            Concern::Nobody
+        }
+    }
+
+    /// Everything before the mark has been applied.
+    pub(super) fn at_mark(&self, token: Token) {
+        let mut inside = self.lock();
+        if let Some(place) = inside.beats.iter().position(|(beat, _)| *beat == token) {
+            inside.lag = Some(inside.beats[place].1.elapsed());
+            inside.beats.drain(..=place);
+        }
+        if let Some(waiting) = inside.waiting.remove(&token) {
+            let _ = waiting.send(());
+        }
+        for (id, touched) in inside.windows.at_mark(token) {
+            let taken = inside.closing.remove(&id).is_some_and(|closing| closing.send(touched).is_ok());
+            if !taken {
+                inside.windows.finish(id);
+            }
+        }
+    }
+
+    pub(super) fn touch(&self, table: usize, keys: &[Key]) {
+        self.lock().windows.touch(table, keys.iter());
+    }
+
+    /// Waits until no chunk that is being inserted holds a key of the batch.
+    pub(super) async fn past_guards(&self, batch: &Batch) {
+        let keys: Vec<(usize, &Key)> = batch.keys().collect();
+        self.until(|inside| inside.windows.guards(keys.iter().copied()).is_empty()).await;
+    }
+
+    pub(super) fn applied(&self, position: &Position, changes: u64) {
+        self.applied_changes.fetch_add(changes, Ordering::Relaxed);
+        self.lock().position = Some(position.clone());
+    }
+
+    fn finish(&self, id: WindowId) {
+        let mut inside = self.lock();
+        inside.windows.finish(id);
+        inside.closing.remove(&id);
+        self.changed.notify_waiters();
+    }
+}
+
+impl<'a> Open<'a> {
+    /// The chunk with these keys has been read. Returns when everything before has been applied: its rows may be
+    /// inserted where absent, except those touched.
+    ///
+    /// # Errors
+    /// [`WorkError::Interrupted`] when the stream began anew meanwhile: read the chunk again.
+    pub async fn close(mut self, slot: &str, keys: Keys) -> Result<Guard<'a>, WorkError> {
+        let closes = token();
+        let noted = self.tail.lock().windows.close_at(self.id, closes, keys);
+        noted.map_err(|WindowLost| self.tail.stopped_because())?;
+        self.tail.mark(slot, closes, Purpose::Chunk).await?;
+        let touched = (&mut self.closed).await.map_err(|_| self.tail.stopped_because())?;
+        Ok(Guard { _open: self, touched })
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.tail.finish(self.id);
+    }
+}
+
+fn token() -> Token {
+    Token(rand::random())
+}

@@ -1,0 +1,126 @@
+//! Connections of the engine to the servers of both sides, and images read over them.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder, SslOpts, Value};
+use shardway_routing::topology::{Server, Tls};
+
+use crate::image::{Image, ImageShape, Reader, SESSION};
+use crate::settings::Wire;
+use crate::tables::WorkError;
+
+/// A connection that reads and writes images.
+///
+/// # Errors
+/// Whatever connecting reports; it takes five seconds at most.
+pub async fn connect(server: &Server) -> Result<Conn, mysql_async::Error> {
+    connect_with(server, &session()).await
+}
+
+/// The same, with the bytes on the network compressed where that is wanted. A server that does not do so is told of: what
+/// was chosen because of a narrow line must not go over it plain.
+///
+/// # Errors
+/// See [`connect`].
+pub async fn connect_over(server: &Server, wire: Wire) -> Result<Conn, WorkError> {
+    if wire == Wire::Plain {
+        return Ok(connect(server).await?);
+    }
+    let options = options(server, &session()).compression(mysql_async::Compression::default());
+    let mut connection = within_time(options).await?;
+    let told: Option<(String, String)> =
+        connection.query_first("SHOW SESSION STATUS LIKE 'Compression'").await?;
+    if told.is_none_or(|(_, state)| state != "ON") {
+        return Err(WorkError::Stopped(format!(
+            "{}:{} does not compress; allow it there, or take copy.compress out of the rules",
+            server.host, server.port
+        )));
+    }
+    Ok(connection)
+}
+
+fn session() -> String {
+    let assignments: Vec<String> =
+        SESSION.iter().map(|(name, value)| format!("SESSION {name} = {value}")).collect();
+    format!("SET {}", assignments.join(", "))
+}
+
+/// A connection whose session begins with that statement.
+pub(crate) async fn connect_with(server: &Server, setup: &str) -> Result<Conn, mysql_async::Error> {
+    within_time(options(server, setup)).await
+}
+
+fn options(server: &Server, setup: &str) -> OptsBuilder {
+    OptsBuilder::default()
+        .ip_or_hostname(server.host.clone())
+        .tcp_port(server.port)
+        .user(Some(server.user.clone()))
+        .pass(Some(server.password.clone()))
+        .db_name(server.database.clone())
+        .prefer_socket(false)
+        .max_allowed_packet(Some(64 << 20))
+        .wait_timeout(Some(28_800))
+        .setup(vec![setup.to_owned()])
+        .ssl_opts(tls(server))
+}
+
+/// What a driver is told of TLS for connections to this server. The file of authorities is read with each of them.
+#[must_use]
+pub fn tls(server: &Server) -> Option<SslOpts> {
+    let options = SslOpts::default();
+    match &server.tls {
+        Tls::Off => None,
+        // The driver's own authorities stay, or it would not begin; nobody asks them.
+        Tls::Required => Some(options.with_danger_accept_invalid_certs(true)),
+        Tls::VerifyIdentity(ca) => {
+            Some(options.with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true))
+        }
+    }
+}
+
+async fn within_time(options: OptsBuilder) -> Result<Conn, mysql_async::Error> {
+    match tokio::time::timeout(Duration::from_secs(5), Conn::new(options)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(mysql_async::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
+    }
+}
+
+/// A connection for one of several writers: they do not wait for the gaps between each other's rows.
+///
+/// # Errors
+/// See [`connect`].
+pub async fn connect_writer(server: &Server, wire: Wire) -> Result<Conn, WorkError> {
+    let mut connection = connect_over(server, wire).await?;
+    connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+    Ok(connection)
+}
+
+/// Runs a `SELECT` of images and returns its rows.
+///
+/// # Errors
+/// Whatever the server reports.
+pub async fn images(
+    connection: &mut Conn,
+    shape: &ImageShape,
+    table: &str,
+    rest: &str,
+) -> Result<Vec<Image>, WorkError> {
+    let rows: Vec<mysql_async::Row> = connection.query(shape.select(Reader::Engine, table, rest)).await?;
+    let image = |row| {
+        shape
+            .image(Reader::Engine, fields(row))
+            .ok_or_else(|| WorkError::Stopped(format!("a row of {table} is not as its columns say")))
+    };
+    rows.into_iter().map(image).collect()
+}
+
+/// The fields of a row of the text protocol.
+#[must_use]
+pub fn fields(row: mysql_async::Row) -> Vec<Option<Vec<u8>>> {
+    let field = |value: Option<Value>| match value {
+        Some(Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    };
+    row.unwrap_raw().into_iter().map(field).collect()
+}

@@ -1,0 +1,154 @@
+//! Carrying existing rows over while the source goes on being written.
+//!
+//! A scout walks each table's primary key and deals chunks to several workers. A chunk is read without locks between
+//! two marks in the source's stream ([`crate::apply::windows`]) and inserted where absent, so it neither waits for an
+//! application nor makes one wait. A table's progress is the gap-free end of its finished chunks, saved in the
+//! transaction that inserts the last of them; a copy that was cut off goes on from there. A server that is away is
+//! waited for ([`crate::patience`]).
+//!
+//! [`locking`] holds the rows of a page under share locks instead: for moves without a stream, where double write
+//! carries every other change, and for whoever asks for it.
+
+mod chunk;
+pub(crate) mod ledger;
+pub mod locking;
+mod pace;
+mod read;
+mod scout;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mysql_async::prelude::Queryable as _;
+use shardway_routing::topology::Side;
+use tokio::sync::watch;
+
+pub use chunk::Limits;
+pub use ledger::TABLE;
+pub use pace::Pace;
+
+use crate::apply::tail::Tail;
+use crate::connection::connect;
+use crate::image::Range;
+use crate::patience::Patience;
+use crate::settings::Order;
+use crate::tables::{End, MovingTable, WorkError};
+
+/// How far a copy is; read while it runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub copied: AtomicU64,
+    pub bytes: AtomicU64,
+    pub total: AtomicU64,
+    /// Time that workers have been busy with chunks, all together.
+    pub busy_ms: AtomicU64,
+    /// Attempts at a chunk that failed and were repeated.
+    pub failures: AtomicU64,
+    /// By table of the move.
+    pub tables: Vec<TableProgress>,
+}
+
+/// How far one table is.
+#[derive(Debug, Default)]
+pub struct TableProgress {
+    pub name: String,
+    pub copied: AtomicU64,
+    pub bytes: AtomicU64,
+    pub total: AtomicU64,
+}
+
+impl Progress {
+    /// Nothing is copied yet.
+    #[must_use]
+    pub fn of(tables: &[MovingTable]) -> Progress {
+        let table =
+            |table: &MovingTable| TableProgress { name: table.name.clone(), ..TableProgress::default() };
+        Progress { tables: tables.iter().map(table).collect(), ..Progress::default() }
+    }
+
+    fn expect(&self, table: usize, rows: u64) {
+        self.total.fetch_add(rows, Ordering::Relaxed);
+        if let Some(of) = self.tables.get(table) {
+            of.total.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
+
+    fn add(&self, table: usize, rows: u64, bytes: u64) {
+        self.copied.fetch_add(rows, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(of) = self.tables.get(table) {
+            of.copied.fetch_add(rows, Ordering::Relaxed);
+            of.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a copy needs.
+#[derive(Debug)]
+pub struct Job {
+    /// Names the progress rows: the move, and the epoch whose capture the copy belongs to.
+    pub name: String,
+    pub tables: Arc<Vec<MovingTable>>,
+    /// The streams of the source's servers.
+    pub tails: Vec<Arc<Tail>>,
+    pub limits: Limits,
+    pub pace: watch::Receiver<Pace>,
+    pub progress: Arc<Progress>,
+}
+
+impl Job {
+    /// Names the progress rows. A walk in the other direction means something else by the same key.
+    fn ledger_name(&self) -> String {
+        match self.limits.order {
+            Order::Ascending => self.name.clone(),
+            Order::Descending => format!("{}/descending", self.name),
+        }
+    }
+}
+
+/// Copies every row of the tables from the source to where they belong on the target.
+///
+/// # Errors
+/// See [`WorkError`]; what has been copied stays, and the same call goes on from there.
+pub async fn run(job: &Job) -> Result<(), WorkError> {
+    count(job).await?;
+    for (number, table) in job.tables.iter().enumerate() {
+        for source in table.origins(Side::Source) {
+            let tail = job.tails.iter().find(|tail| tail.server().is_same_process(&source.server));
+            let tail =
+                tail.ok_or_else(|| WorkError::Stopped(format!("no stream follows {}", source.table)))?;
+            chunk::table(job, chunk::Source { number, table, source, tail }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Counts what there is, for the percentage; rows that come and go meanwhile make it approximate.
+async fn count(job: &Job) -> Result<(), WorkError> {
+    for (number, table) in job.tables.iter().enumerate() {
+        for end in table.origins(Side::Source) {
+            let mut patience = Patience::default();
+            let rows = loop {
+                match count_rows(table, end).await {
+                    Ok(rows) => break rows,
+                    Err(error) => patience.after(&format!("counting {}", table.name), error).await?,
+                }
+            };
+            job.progress.expect(number, rows);
+        }
+    }
+    Ok(())
+}
+
+async fn count_rows(table: &MovingTable, end: &End) -> Result<u64, WorkError> {
+    let mut connection = connect(&end.server).await?;
+    let count: Option<u64> = connection
+        .query_first(format!(
+            "SELECT COUNT(*) FROM {} WHERE {}",
+            end.table,
+            table.shape.within(&Range::default())
+        ))
+        .await?;
+    connection.disconnect().await?;
+    Ok(count.unwrap_or(0))
+}

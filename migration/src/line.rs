@@ -1,0 +1,130 @@
+//! One key brought in line: the authority's row is locked as it is, and what the other side must do follows from it.
+//!
+//! The lock is shared: it keeps writers away and lets whoever else copies the row read it. Where there is no row, the gap
+//! is locked (sessions are `REPEATABLE READ`), so none can appear. A crash releases the lock and has written nothing
+//! that a second run would not write again.
+
+use std::ops::Range;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use shardway_routing::topology::{Server, Side};
+
+use crate::connection::images;
+use crate::image::{Image, Key};
+use crate::pool::Pool;
+use crate::tables::{MovingTable, WorkError};
+
+/// The authority's row under lock.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// The row; where the authority has several copies, the one that its own routing wants.
+    pub image: Option<Image>,
+    /// The nodes where the other side's routing wants it.
+    pub homes: Range<usize>,
+    begun: Vec<(Server, Conn)>,
+}
+
+/// Locks a key on every node of the authority: its row may have gone to another one since it was seen.
+///
+/// # Errors
+/// Error 1205 or 1213 of the server when somebody else holds the row; [`WorkError::OnSeveral`] when several shards have
+/// one. Nothing is locked then.
+pub(crate) async fn hold(
+    pool: &Pool,
+    table: &MovingTable,
+    authority: Side,
+    key: &Key,
+) -> Result<Held, WorkError> {
+    let rest = format!("{} LOCK IN SHARE MODE", table.shape.with_keys(std::slice::from_ref(key)));
+    let mut begun: Vec<(Server, Conn)> = Vec::new();
+    let mut image = None;
+    let mut at_home = 0;
+    for (place, end) in table.ends(authority).iter().enumerate() {
+        let at = match begun.iter().position(|(server, _)| server.is_same_process(&end.server)) {
+            Some(at) => at,
+            None => {
+                let mut connection = pool.take(&end.server).await?;
+                connection.query_drop("BEGIN").await?;
+                begun.push((end.server.clone(), connection));
+                begun.len() - 1
+            }
+        };
+        let found = images(&mut begun[at].1, &table.shape, &end.table, &rest).await?;
+        for row in found {
+            // Of a table that both sides have, rows that belong elsewhere are the other side's.
+            let is_home = table.homes(authority, &row)?.contains(&place);
+            at_home += usize::from(is_home);
+            if is_home || (image.is_none() && !table.is_shared(authority, end)) {
+                image = Some(row);
+            }
+        }
+    }
+    if at_home > 1 && table.told_by(authority).is_some() {
+        for (server, mut connection) in begun {
+            connection.query_drop("ROLLBACK").await?;
+            pool.give(&server, connection);
+        }
+        return Err(table.on_several(key));
+    }
+    // A row that is not carried is none: the other side must not have it.
+    let image = image.filter(|image| table.takes(authority, image));
+    let homes = match &image {
+        Some(image) => table.homes(authority.other(), image)?,
+        None => 0..0,
+    };
+    Ok(Held { image, homes, begun })
+}
+
+impl Held {
+    /// The first node where the other side's routing wants the row.
+    pub(crate) fn home(&self) -> Option<usize> {
+        self.homes.clone().next()
+    }
+
+    /// What makes the node of the other side at `place` hold what it must. Empty where both sides have one physical
+    /// table: whatever it holds is the authority's.
+    pub(crate) fn statements(
+        &self,
+        table: &MovingTable,
+        other: Side,
+        place: usize,
+        key: &Key,
+    ) -> Vec<Vec<u8>> {
+        let end = &table.ends(other)[place];
+        if table.is_shared(other, end) {
+            return Vec::new();
+        }
+        match &self.image {
+            Some(image) if self.homes.contains(&place) => {
+                table.shape.replace(&end.table, std::slice::from_ref(image))
+            }
+            _ => vec![table.shape.delete(&end.table, std::slice::from_ref(key)).into_bytes()],
+        }
+    }
+
+    /// What makes that node hold the row although another one has a value of its unique keys there. `None` where the
+    /// authority does not keep them: only where it is one table can the other row be known to be out of date, and what
+    /// made it so is on its way.
+    pub(crate) fn alone(&self, table: &MovingTable, other: Side, place: usize) -> Option<Vec<u8>> {
+        let image = self.image.as_ref().filter(|_| self.homes.contains(&place))?;
+        let is_kept = table.origins(other.other()).len() == 1;
+        is_kept.then(|| table.shape.overwrite(&table.ends(other)[place].table, [image]))
+    }
+
+    /// Runs a statement in the transaction that holds the row.
+    pub(crate) async fn run(&mut self, server: &Server, statement: String) -> Result<(), WorkError> {
+        let holder = self.begun.iter_mut().find(|(held, _)| held.is_same_process(server));
+        let (_, connection) = holder.expect("the statement concerns a server of the authority");
+        Ok(connection.query_drop(statement).await?)
+    }
+
+    /// Lets the row go, and commits what [`Held::run`] did.
+    pub(crate) async fn release(self, pool: &Pool) -> Result<(), WorkError> {
+        for (server, mut connection) in self.begun {
+            connection.query_drop("COMMIT").await?;
+            pool.give(&server, connection);
+        }
+        Ok(())
+    }
+}

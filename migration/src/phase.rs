@@ -1,0 +1,283 @@
+//! The life of a move, as one function from what is and what happens to what is next. Pure.
+//!
+//! The runner saves the new state first and acts then, so every action may run twice: a process that was killed between
+//! the two finds the state and acts again. What an action needs to know it reads from the servers, never from memory.
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use shardway_routing::topology::Side;
+
+/// What a move is doing, or has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The rules name it; nothing has begun.
+    Draft,
+    /// Looking for what would make it fail.
+    Preflight,
+    /// Making tables on the target.
+    Prepare,
+    /// Noting where the streams begin, before the first row is read.
+    Capture,
+    /// Carrying the rows over while the streams are applied.
+    Copy,
+    /// Applying what the streams have ahead.
+    CatchUp,
+    /// Adding the indexes that were left out.
+    Index,
+    /// Comparing both sides.
+    Verify,
+    /// Both sides are equal but for a moment's lag. Gray reads and the switch are open.
+    Synced,
+    /// The target owns writes, the source follows: the way back is open.
+    ReverseSync,
+    /// The way back is closed; the source's tables are being put aside.
+    Finishing,
+    /// Nothing is left to do.
+    Done,
+}
+
+/// A move's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    Running {
+        phase: Phase,
+    },
+    /// By an operator or an alert. Streams go on; what copies, compares or cleans up rests.
+    Paused {
+        phase: Phase,
+        reason: String,
+    },
+    /// It needs a person; then it goes on with this phase.
+    Failed {
+        phase: Phase,
+        reason: String,
+    },
+}
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An operator says go.
+    Start,
+    /// The phase's work is done.
+    Done,
+    /// The phase's work cannot go on.
+    Failed(String),
+    /// The streams cannot go on. What they missed can be had again where they stopped.
+    StreamStopped(String),
+    /// The streams cannot go on, and what they missed is gone.
+    StreamLost(String),
+    Pause(String),
+    Resume,
+    /// Writes have gone to this side.
+    Switched(Side),
+    /// Writes have gone to the source without waiting for the streams: the target may have rows that the source lacks.
+    Parted(String),
+    /// An operator closes the way back.
+    Finish,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Begin the phase's work.
+    Work(Phase),
+    /// End the work that is going on; what it has saved stays.
+    Rest,
+    /// Follow the streams of the side that owns writes.
+    Follow(Side),
+    /// Follow no stream.
+    Unfollow,
+}
+
+/// The event means nothing now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+impl Phase {
+    /// The side whose streams are followed during the phase.
+    #[must_use]
+    pub fn follows(self) -> Option<Side> {
+        match self {
+            Phase::Copy | Phase::CatchUp | Phase::Index | Phase::Verify | Phase::Synced => Some(Side::Source),
+            Phase::ReverseSync => Some(Side::Target),
+            Phase::Draft
+            | Phase::Preflight
+            | Phase::Prepare
+            | Phase::Capture
+            | Phase::Finishing
+            | Phase::Done => None,
+        }
+    }
+
+    /// The side that owns writes.
+    #[must_use]
+    pub fn authority(self) -> Side {
+        match self {
+            Phase::ReverseSync | Phase::Finishing | Phase::Done => Side::Target,
+            _ => Side::Source,
+        }
+    }
+
+    /// Does its work wait for a server that is away? Before rows are on their way somebody waits to be told instead.
+    #[must_use]
+    pub fn is_patient(self) -> bool {
+        self.follows().is_some() || self == Phase::Finishing
+    }
+
+    /// Has the phase work of its own that ends by itself?
+    fn works(self) -> bool {
+        !matches!(self, Phase::Draft | Phase::Synced | Phase::ReverseSync | Phase::Done)
+    }
+
+    /// The phase after the work of this one.
+    fn next(self) -> Option<Phase> {
+        match self {
+            Phase::Preflight => Some(Phase::Prepare),
+            Phase::Prepare => Some(Phase::Capture),
+            Phase::Capture => Some(Phase::Copy),
+            Phase::Copy => Some(Phase::CatchUp),
+            Phase::CatchUp => Some(Phase::Index),
+            Phase::Index => Some(Phase::Verify),
+            Phase::Verify => Some(Phase::Synced),
+            Phase::Finishing => Some(Phase::Done),
+            Phase::Draft | Phase::Synced | Phase::ReverseSync | Phase::Done => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl State {
+    /// Before anything has begun.
+    #[must_use]
+    pub fn draft() -> State {
+        State::Running { phase: Phase::Draft }
+    }
+
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self {
+            State::Running { phase } | State::Paused { phase, .. } | State::Failed { phase, .. } => *phase,
+        }
+    }
+
+    /// `Copy`, `Paused` or `Failed`, as status tells it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            State::Running { phase } => phase.to_string(),
+            State::Paused { .. } => "Paused".to_owned(),
+            State::Failed { .. } => "Failed".to_owned(),
+        }
+    }
+
+    /// What a process that finds this state begins with.
+    #[must_use]
+    pub fn resume(&self) -> Vec<Action> {
+        match self {
+            State::Running { phase } => enter(*phase),
+            State::Paused { phase, .. } => phase.follows().map(Action::Follow).into_iter().collect(),
+            // The streams of a move that was in step go on trying; a copy that failed waits for a person.
+            State::Failed { phase, .. } => phase.follows().map(Action::Follow).into_iter().collect(),
+        }
+    }
+
+    /// The only way a move changes its state. Says what to do next and does none of it.
+    ///
+    /// # Errors
+    /// [`Refused`] when the event means nothing now; the state stays.
+    pub fn on(self, event: Event) -> Result<(State, Vec<Action>), Refused> {
+        let phase = self.phase();
+        match (self, event) {
+            (State::Running { phase: Phase::Draft }, Event::Start) => Ok(run(Phase::Preflight)),
+            (State::Failed { .. }, Event::Start | Event::Resume) | (State::Paused { .. }, Event::Resume) => {
+                Ok(run(phase))
+            }
+            (State::Running { .. }, Event::Done) => match phase.next() {
+                Some(next) => Ok(run(next)),
+                None => refuse("no work is going on"),
+            },
+            (State::Running { .. } | State::Paused { .. }, Event::Failed(reason)) => {
+                Ok((State::Failed { phase, reason }, vec![Action::Rest]))
+            }
+            (State::Running { .. } | State::Paused { .. }, Event::StreamStopped(reason)) => {
+                let phase = if phase == Phase::Synced { Phase::CatchUp } else { phase };
+                Ok((State::Failed { phase, reason }, vec![Action::Rest, Action::Unfollow]))
+            }
+            (State::Running { .. } | State::Paused { .. }, Event::StreamLost(reason)) => {
+                let (phase, reason) = match phase {
+                    Phase::ReverseSync => {
+                        let ends = "the way back is lost, and `shardway move finish` ends the move";
+                        (phase, format!("{ends} ({reason})"))
+                    }
+                    _ => (Phase::Preflight, reason),
+                };
+                Ok((State::Failed { phase, reason }, vec![Action::Rest, Action::Unfollow]))
+            }
+            (State::Running { .. }, Event::Pause(reason)) => {
+                Ok((State::Paused { phase, reason }, vec![Action::Rest]))
+            }
+            (_, Event::Switched(to)) => switched(phase, to),
+            (_, Event::Parted(reason)) if phase == Phase::ReverseSync => {
+                Ok((State::Failed { phase: Phase::Preflight, reason }, vec![Action::Rest, Action::Unfollow]))
+            }
+            // Whatever ails the way back, it is given up.
+            (_, Event::Finish) if phase == Phase::ReverseSync => {
+                let (state, mut actions) = run(Phase::Finishing);
+                actions.insert(0, Action::Unfollow);
+                Ok((state, actions))
+            }
+            (state, event) => {
+                refuse(&format!("{} means nothing to a move that is {}", event.name(), state.name()))
+            }
+        }
+    }
+}
+
+impl Event {
+    fn name(&self) -> &'static str {
+        match self {
+            Event::Start => "start",
+            Event::Done => "the end of the work",
+            Event::Failed(_) => "a failure",
+            Event::StreamStopped(_) | Event::StreamLost(_) => "the end of a stream",
+            Event::Pause(_) => "pause",
+            Event::Resume => "resume",
+            Event::Switched(_) => "a switch",
+            Event::Parted(_) => "an emergency rollback",
+            Event::Finish => "finish",
+        }
+    }
+}
+
+fn switched(phase: Phase, to: Side) -> Result<(State, Vec<Action>), Refused> {
+    match (phase, to) {
+        (Phase::Synced, Side::Target) => Ok(run(Phase::ReverseSync)),
+        (Phase::ReverseSync, Side::Source) => Ok(run(Phase::Synced)),
+        (_, Side::Target) => refuse("the target is not in step with the source"),
+        (_, Side::Source) => refuse("the way back is closed"),
+    }
+}
+
+fn run(phase: Phase) -> (State, Vec<Action>) {
+    (State::Running { phase }, enter(phase))
+}
+
+fn enter(phase: Phase) -> Vec<Action> {
+    let follow = phase.follows().map(Action::Follow);
+    let work = phase.works().then_some(Action::Work(phase));
+    follow.into_iter().chain(work).collect()
+}
+
+fn refuse(why: &str) -> Result<(State, Vec<Action>), Refused> {
+    Err(Refused(why.to_owned()))
+}

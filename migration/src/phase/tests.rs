@@ -1,0 +1,97 @@
+//! The whole phase × event matrix as a golden file, and what no path may lead to.
+
+use super::*;
+
+const PHASES: [Phase; 12] = [
+    Phase::Draft,
+    Phase::Preflight,
+    Phase::Prepare,
+    Phase::Capture,
+    Phase::Copy,
+    Phase::CatchUp,
+    Phase::Index,
+    Phase::Verify,
+    Phase::Synced,
+    Phase::ReverseSync,
+    Phase::Finishing,
+    Phase::Done,
+];
+
+fn states() -> Vec<State> {
+    let all = |phase: Phase| {
+        [
+            State::Running { phase },
+            State::Paused { phase, reason: "p".into() },
+            State::Failed { phase, reason: "f".into() },
+        ]
+    };
+    PHASES.into_iter().flat_map(all).collect()
+}
+
+fn events() -> Vec<Event> {
+    vec![
+        Event::Start,
+        Event::Done,
+        Event::Failed("f".into()),
+        Event::StreamStopped("s".into()),
+        Event::StreamLost("l".into()),
+        Event::Pause("p".into()),
+        Event::Resume,
+        Event::Switched(Side::Target),
+        Event::Switched(Side::Source),
+        Event::Parted("e".into()),
+        Event::Finish,
+    ]
+}
+
+#[test]
+fn the_matrix_is_as_it_was_agreed() {
+    let mut text = String::new();
+    for state in states() {
+        for event in events() {
+            let after = match state.clone().on(event.clone()) {
+                Ok((after, actions)) => format!("{} {} {actions:?}", after.name(), after.phase()),
+                Err(_) => "refused".to_owned(),
+            };
+            text.push_str(&format!("{} {} + {event:?} -> {after}\n", state.name(), state.phase()));
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/phases.golden");
+    if std::env::var_os("UPDATE_PLANS").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(text == expected, "the matrix differs; look at the diff after UPDATE_PLANS=1");
+}
+
+#[test]
+fn writes_reach_the_target_only_from_a_state_in_step() {
+    for state in states() {
+        for event in events() {
+            let Ok((after, _)) = state.clone().on(event) else { continue };
+            if after.phase().authority() == Side::Target && state.phase().authority() == Side::Source {
+                assert_eq!(state.phase(), Phase::Synced);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_failure_leads_on_after_start() {
+    for phase in PHASES {
+        let failed = State::Failed { phase, reason: String::new() };
+        let (after, _) = failed.on(Event::Start).unwrap();
+        assert_eq!(after, State::Running { phase });
+    }
+}
+
+#[test]
+fn a_switched_move_is_never_forgotten_by_a_failure() {
+    for event in events() {
+        let state = State::Running { phase: Phase::ReverseSync };
+        if let Ok((after, _)) = state.on(event.clone()) {
+            let back = matches!(event, Event::Switched(Side::Source) | Event::Parted(_));
+            assert_eq!(after.phase().authority() == Side::Source, back, "{event:?}");
+        }
+    }
+}

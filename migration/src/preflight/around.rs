@@ -1,0 +1,112 @@
+//! What speaks against a move in the things around its tables: foreign keys, triggers, events, views.
+
+use shardway_routing::topology::Side;
+
+use super::facts::{Body, Facts, ForeignKey, Home, Physical, ServerFacts, TableFacts, Trigger};
+use super::finding::{self as kind, Finding};
+
+pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for server in &facts.servers {
+        let keys = server.foreign_keys.iter().filter(|_| server.is(Side::Source));
+        findings.extend(keys.flat_map(|key| foreign_key(facts, server, key)));
+        for table in &facts.tables {
+            for physical in table.physical.iter().filter(|physical| physical.backend == server.backend) {
+                findings.extend(server.triggers.iter().filter_map(|trigger| fired(table, physical, trigger)));
+                findings.extend(
+                    server.events.iter().filter_map(|event| written(table, physical, "event", event)),
+                );
+                findings.extend(server.views.iter().filter_map(|view| shown(table, physical, view)));
+            }
+        }
+    }
+    findings
+}
+
+/// The table of the move whose rows on that source are these.
+fn moving<'a>(facts: &'a Facts, server: &ServerFacts, named: &(String, String)) -> Option<&'a TableFacts> {
+    let is = |physical: &Physical| physical.backend == server.backend && is_named(physical, named);
+    facts.tables.iter().find(|table| table.of(Side::Source).any(is))
+}
+
+fn is_named(physical: &Physical, (database, table): &(String, String)) -> bool {
+    physical.database.eq_ignore_ascii_case(database) && physical.table.eq_ignore_ascii_case(table)
+}
+
+fn foreign_key(facts: &Facts, server: &ServerFacts, key: &ForeignKey) -> Vec<Finding> {
+    let (child, parent) = (moving(facts, server, &key.child), moving(facts, server, &key.parent));
+    let Some(subject) = child.or(parent) else { return Vec::new() };
+    let found = format!(
+        "{}: `{}` of {}.{} to {}.{}",
+        server.backend, key.name, key.child.0, key.child.1, key.parent.0, key.parent.1
+    );
+    let mut findings = Vec::new();
+    let acts = |rule: &&String| ["CASCADE", "SET NULL", "SET DEFAULT"].contains(&rule.as_str());
+    if let (Some(_), Some(rule)) = (child, key.rules.iter().find(acts)) {
+        findings.push(kind::FOREIGN_KEY_CASCADES.of(&subject.name, format!("{found} is {rule}")));
+    }
+    if let (Some(child), Some(parent)) = (child, parent)
+        && are_together(child, parent, key)
+    {
+        if findings.is_empty() {
+            findings.push(kind::FOREIGN_KEY_DROPPED.of(&subject.name, found));
+        }
+    } else {
+        findings.push(kind::FOREIGN_KEY_CUT.of(&subject.name, found));
+    }
+    findings
+}
+
+/// Will every child be where its parent is?
+fn are_together(child: &TableFacts, parent: &TableFacts, key: &ForeignKey) -> bool {
+    match (&child.home, &parent.home) {
+        (_, Home::Copied) => true,
+        (Home::Whole(one), Home::Whole(other)) => one == other,
+        (Home::Sharded { key: from, group }, Home::Sharded { key: to, group: of }) => {
+            let pair = |(child, parent): &(String, String)| {
+                child.eq_ignore_ascii_case(from) && parent.eq_ignore_ascii_case(to)
+            };
+            group == of && key.columns.iter().any(pair)
+        }
+        _ => false,
+    }
+}
+
+fn fired(table: &TableFacts, physical: &Physical, trigger: &Trigger) -> Option<Finding> {
+    if !is_named(physical, &trigger.on) {
+        return written(table, physical, "trigger", &trigger.body);
+    }
+    let found = format!("{}: `{}`.`{}`", physical.backend, trigger.body.database, trigger.body.name);
+    let kind = if physical.sides.contains(&Side::Source) { &kind::TRIGGER } else { &kind::TARGET_TRIGGER };
+    Some(kind.of(&table.name, found))
+}
+
+fn written(table: &TableFacts, physical: &Physical, what: &str, body: &Body) -> Option<Finding> {
+    let named = mentions(&body.text, &physical.table)
+        && (body.database.eq_ignore_ascii_case(&physical.database)
+            || mentions(&body.text, &physical.database));
+    named.then(|| {
+        let found = format!("{what} `{}`.`{}` of {}", body.database, body.name, physical.backend);
+        kind::WRITTEN_BY.of(&table.name, found)
+    })
+}
+
+/// Servers keep the text of a view with every table's full name in backticks.
+fn shown(table: &TableFacts, physical: &Physical, view: &Body) -> Option<Finding> {
+    let full = format!("`{}`.`{}`", physical.database, physical.table).to_lowercase();
+    (physical.sides.contains(&Side::Source) && view.text.to_lowercase().contains(&full)).then(|| {
+        let found = format!("`{}`.`{}` of {}", view.database, view.name, physical.backend);
+        kind::VIEW.of(&table.name, found)
+    })
+}
+
+/// Is there such a word in the text? It may be in a comment or a literal: whoever reads the finding can tell.
+fn mentions(text: &str, name: &str) -> bool {
+    let (text, name) = (text.to_lowercase(), name.to_lowercase());
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    text.match_indices(&name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        !before.is_some_and(is_part) && !after.is_some_and(is_part)
+    })
+}

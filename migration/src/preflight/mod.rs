@@ -1,0 +1,85 @@
+//! What must hold before a move begins: everything that would lose rows, hide them or stop the move half-way is found
+//! beforehand, with what to do about it; and an estimate of what the move will take.
+//!
+//! - It reads only; nothing on any server is changed, so a crash leaves nothing.
+//! - What cannot be seen speaks against the move: a lacking privilege is a finding, not an empty answer.
+//! - It proves nothing about later: whoever changes a server's settings or a table's definition while the move runs is
+//!   seen by the stream and by verification, not here.
+//!
+//! What decides is pure (`decide`, [`estimate`]); `read` only asks.
+
+mod around;
+mod ask_server;
+mod ask_table;
+pub(crate) mod compare;
+mod decide;
+pub mod estimate;
+#[cfg(test)]
+mod example;
+pub mod facts;
+pub mod finding;
+mod grants;
+mod read;
+mod servers;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use ask_table::definition;
+
+use serde::Serialize;
+use shardway_routing::topology::{MoveId, Topology};
+
+use crate::tables::WorkError;
+use estimate::{Estimate, Rate};
+use finding::{Finding, Severity};
+
+/// What a preflight says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Gravest first.
+    pub findings: Vec<Finding>,
+    pub estimate: Estimate,
+}
+
+impl Report {
+    /// What keeps the move from beginning.
+    pub fn refusals(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Refused)
+    }
+}
+
+/// Looks at every server of a move.
+///
+/// # Errors
+/// [`WorkError`] when a server does not answer.
+pub async fn run(topology: &Topology, by: MoveId, waived: &[String]) -> Result<Report, WorkError> {
+    run_at(topology, by, waived, Rate::ASSUMED).await
+}
+
+/// The same with a rate that was measured.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_at(
+    topology: &Topology,
+    by: MoveId,
+    waived: &[String],
+    rate: Rate,
+) -> Result<Report, WorkError> {
+    let facts = read::facts(topology, by).await?;
+    let estimate = estimate::estimate(&facts, rate);
+    let findings = decide::decide(&facts, &estimate, waived);
+    Ok(Report { findings, estimate })
+}
+
+/// What has come since about the tables themselves: definitions that are no longer the same on both sides, triggers,
+/// events and foreign keys that write rows on one side only. For a move whose rows have been carried over.
+///
+/// # Errors
+/// See [`run`].
+pub async fn drift(topology: &Topology, by: MoveId, waived: &[String]) -> Result<Vec<Finding>, WorkError> {
+    let facts = read::facts(topology, by).await?;
+    let findings = decide::drift(&facts, waived);
+    Ok(findings.into_iter().filter(|finding| finding.severity == Severity::Refused).collect())
+}

@@ -1,0 +1,235 @@
+//! What speaks against the servers of a move.
+
+use std::collections::BTreeSet;
+
+use shardway_routing::topology::{Capture, Seen, Side};
+
+use super::estimate::Estimate;
+use super::facts::{Facts, Flavour, Prepared, ServerFacts};
+use super::finding::{self as kind, Finding};
+
+/// Statements of the engine are never longer than this by design, where rows allow it.
+const PACKET_MIN: u64 = 4 << 20;
+/// How many times the copy's estimated duration the binary log must be kept, and never less than the floor.
+const RETENTION_FACTOR: u64 = 3;
+const RETENTION_MIN_S: u64 = 3600;
+
+/// What the engine does in every database of a move: to the tables, to those of its own, and to see what surrounds them.
+const ON_DATABASES: [&str; 12] = [
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "ALTER",
+    "DROP",
+    "INDEX",
+    "LOCK TABLES",
+    "TRIGGER",
+    "EVENT",
+    "SHOW VIEW",
+];
+
+pub(super) fn findings(facts: &Facts, estimate: &Estimate) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for server in &facts.servers {
+        let is_seen_by_log = |side| server.is(side) && facts.capture.seen(side) == Seen::ByLog;
+        if is_seen_by_log(Side::Source) {
+            findings.extend(binlog(server));
+            findings.extend(retention(server, estimate));
+        }
+        if !server.is(Side::Source) && is_seen_by_log(Side::Target) {
+            findings.extend(way_back(server));
+        }
+        if server.is(Side::Source) {
+            findings.extend(prepared(server));
+        }
+        findings.extend(grants(server, &facts.capture));
+        findings.extend(read_only(server));
+    }
+    findings.extend(packets(facts));
+    findings.extend(disks(estimate));
+    findings.extend(differing(facts));
+    findings
+}
+
+fn binlog(server: &ServerFacts) -> Vec<Finding> {
+    let on = &server.backend;
+    if server.variable("log_bin") != "on" {
+        return vec![kind::BINLOG_OFF.of(on, "log_bin is OFF")];
+    }
+    let is = |name: &str| format!("{name} is {}", server.variable(name).to_uppercase());
+    let mut findings = Vec::new();
+    let format = server.variable("binlog_format");
+    // Servers without that variable know no other format.
+    if !matches!(format.as_str(), "row" | "") {
+        findings.push(kind::BINLOG_FORMAT.of(on, is("binlog_format")));
+    }
+    if !matches!(server.variable("binlog_row_image").as_str(), "full" | "") {
+        findings.push(kind::BINLOG_IMAGE.of(on, is("binlog_row_image")));
+    }
+    if server.variable("binlog_row_value_options").contains("partial_json") {
+        findings.push(kind::PARTIAL_JSON.of(on, is("binlog_row_value_options")));
+    }
+    if server.variable("log_bin_compress") == "on" {
+        findings.push(kind::BINLOG_COMPRESSED.of(on, is("log_bin_compress")));
+    }
+    if server.variable("binlog_transaction_compression") == "on" {
+        findings.push(kind::TRANSACTIONS_COMPRESSED.of(on, is("binlog_transaction_compression")));
+    }
+    if server.variable("binlog_order_commits") == "off" {
+        findings.push(kind::COMMIT_ORDER.of(on, is("binlog_order_commits")));
+    }
+    if server.number("server_id") == Some(0) {
+        findings.push(kind::SERVER_ID.of(on, "server_id is 0"));
+    }
+    if let Some((only, without)) = &server.filters
+        && !(only.is_empty() && without.is_empty())
+    {
+        findings.push(kind::BINLOG_FILTERED.of(on, format!("only `{only}`, without `{without}`")));
+    }
+    findings
+}
+
+fn retention(server: &ServerFacts, estimate: &Estimate) -> Option<Finding> {
+    let days: f64 =
+        server.variables.get("expire_logs_days").and_then(|days| days.parse().ok()).unwrap_or(0.0);
+    let from_days = std::time::Duration::try_from_secs_f64(days * 86_400.0).map_or(0, |kept| kept.as_secs());
+    let seconds = server.number("binlog_expire_logs_seconds").unwrap_or(0);
+    let kept_s = if seconds > 0 { seconds } else { from_days };
+    let needed_s = (RETENTION_FACTOR * estimate.copy_s).max(RETENTION_MIN_S);
+    // Zero keeps everything.
+    (server.variable("log_bin") == "on" && kept_s > 0 && kept_s < needed_s).then(|| {
+        let found = format!(
+            "it is kept for {kept_s} s, the copy takes about {} s, and {needed_s} s should be kept",
+            estimate.copy_s
+        );
+        kind::BINLOG_SHORT.of(&server.backend, found)
+    })
+}
+
+fn way_back(server: &ServerFacts) -> Option<Finding> {
+    let found: Vec<String> = binlog(server)
+        .into_iter()
+        .filter(|finding| finding.id != kind::TRANSACTIONS_COMPRESSED.id)
+        .map(|finding| finding.found)
+        .collect();
+    (!found.is_empty()).then(|| kind::NO_WAY_BACK.of(&server.backend, found.join(", ")))
+}
+
+fn prepared(server: &ServerFacts) -> Option<Finding> {
+    match &server.prepared {
+        Prepared::Count(0) => None,
+        Prepared::Count(count) => Some(kind::PREPARED_XA.of(&server.backend, format!("{count} of them"))),
+        Prepared::Unknown(said) => {
+            let found =
+                format!("GRANT XA_RECOVER_ADMIN ON *.* TO {} (XA RECOVER answers: {said})", server.user);
+            Some(kind::GRANTS.of(&server.backend, found))
+        }
+    }
+}
+
+fn grants(server: &ServerFacts, capture: &Capture) -> Vec<Finding> {
+    let mut lacking: Vec<String> = Vec::new();
+    for database in &server.databases {
+        let not = |privilege: &&&str| !server.grants.on(database, privilege);
+        let names: Vec<&str> = ON_DATABASES.iter().filter(not).copied().collect();
+        if !names.is_empty() {
+            lacking.push(format!("GRANT {} ON `{database}`.* TO {}", names.join(", "), server.user));
+        }
+    }
+    let not = |any: &&&[&str]| !any.iter().any(|privilege| server.grants.everywhere(privilege));
+    let names: Vec<&str> = on_everything(server, capture).iter().filter(not).map(|any| any[0]).collect();
+    if !names.is_empty() {
+        lacking.push(format!("GRANT {} ON *.* TO {}", names.join(", "), server.user));
+    }
+    lacking.into_iter().map(|grant| kind::GRANTS.of(&server.backend, grant)).collect()
+}
+
+/// Privileges that belong to no database; any one of each list will do, and the first is the least.
+fn on_everything(server: &ServerFacts, capture: &Capture) -> Vec<&'static [&'static str]> {
+    let mut needed: Vec<&[&str]> = Vec::new();
+    if server.sides.iter().any(|side| capture.seen(*side) == Seen::ByLog) {
+        needed.push(&["REPLICATION SLAVE"]);
+        needed.push(match server.flavour {
+            Flavour::MariaDb => &["BINLOG MONITOR", "REPLICATION CLIENT"],
+            Flavour::MySql => &["REPLICATION CLIENT"],
+        });
+    }
+    if server.flavour == Flavour::MySql {
+        // Sessions that write images count their warnings, and MySQL guards `max_error_count`.
+        needed.push(&["SESSION_VARIABLES_ADMIN", "SYSTEM_VARIABLES_ADMIN", "SUPER"]);
+    }
+    needed
+}
+
+fn read_only(server: &ServerFacts) -> Option<Finding> {
+    let set = ["read_only", "super_read_only"].into_iter().find(|name| server.variable(name) == "on")?;
+    Some(kind::READ_ONLY.of(&server.backend, format!("{set} is ON")))
+}
+
+fn packets(facts: &Facts) -> Vec<Finding> {
+    let packet = |server: &ServerFacts| server.number("max_allowed_packet").unwrap_or(0);
+    let source = facts.servers.iter().filter(|server| server.is(Side::Source)).map(packet).max().unwrap_or(0);
+    let rows = facts.tables.iter().filter_map(|table| table.model()).map(|model| model.size.row_bytes_max);
+    // Every byte may need another that escapes it.
+    let longest = rows.max().unwrap_or(0).saturating_mul(2);
+    let mut findings = Vec::new();
+    for server in facts.servers.iter().filter(|server| server.is(Side::Target)) {
+        let has = packet(server);
+        if has < PACKET_MIN {
+            let found = format!("it is {has} bytes, and {PACKET_MIN} are needed");
+            findings.push(kind::PACKET_SMALL.of(&server.backend, found));
+        } else if has < source && has < longest {
+            let found = format!(
+                "it is {has} bytes, the source's is {source}, and the columns allow rows of that size"
+            );
+            findings.push(kind::PACKET_SMALL.of(&server.backend, found));
+        }
+    }
+    findings
+}
+
+fn disks(estimate: &Estimate) -> Vec<Finding> {
+    let finding = |target: &super::estimate::TargetEstimate| {
+        let needed = target.bytes;
+        match target.disk_free_bytes {
+            Some(free) if free < needed => Some(
+                kind::DISK_SMALL
+                    .of(&target.backend, format!("{free} bytes are free, about {needed} are needed")),
+            ),
+            Some(_) => None,
+            None => Some(kind::DISK_UNKNOWN.of(&target.backend, format!("about {needed} bytes are needed"))),
+        }
+    };
+    estimate.targets.iter().filter_map(finding).collect()
+}
+
+fn differing(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(source) = facts.servers.iter().find(|server| server.is(Side::Source)) else { return findings };
+    for server in facts.servers.iter().filter(|server| server.backend != source.backend) {
+        if server.flavour != source.flavour {
+            let found = format!("{} is {}, this is {}", source.backend, source.version, server.version);
+            findings.push(kind::MIXED_FLAVOURS.of(&server.backend, found));
+        }
+        let (here, there) =
+            (server.variable("lower_case_table_names"), source.variable("lower_case_table_names"));
+        if here != there {
+            let found = format!("lower_case_table_names is {here}, on {} it is {there}", source.backend);
+            findings.push(kind::NAME_CASE.of(&server.backend, found));
+        }
+        let (here, there) = (modes(server), modes(source));
+        if here != there {
+            let differ: Vec<&str> = here.symmetric_difference(&there).map(String::as_str).collect();
+            let found = format!("{} and this differ in {}", source.backend, differ.join(", "));
+            findings.push(kind::SQL_MODE.of(&server.backend, found));
+        }
+    }
+    findings
+}
+
+fn modes(server: &ServerFacts) -> BTreeSet<String> {
+    let all = server.variable("sql_mode").to_uppercase();
+    all.split(',').filter(|mode| !mode.is_empty()).map(str::to_owned).collect()
+}

@@ -1,0 +1,61 @@
+//! Indexes built once the rows are there.
+//!
+//! What a table lacks is found by looking at it, so a crash between two tables or inside one is made good by running this
+//! again. Indexes that only the target has are left alone.
+
+use mysql_async::Conn;
+use shardway_routing::topology::{MoveId, Topology};
+
+use super::definition::Definition;
+use super::{Done, Model, What, show_create};
+use crate::place::{self, Place, reach_server, run};
+use crate::tables::WorkError;
+
+/// Gives every table of the target the indexes that the source's has.
+///
+/// # Errors
+/// [`WorkError::Stopped`] with the backend, the statement and what the server said.
+pub async fn indexes_after(topology: &Topology, by: MoveId) -> Result<Vec<Done>, WorkError> {
+    let mut done = Vec::new();
+    for places in place::of_move(topology, by) {
+        let model = Model::read(&places).await?;
+        for target in places.targets.iter().filter(|target| !places.is_in_place(target)) {
+            let mut connection = reach_server(&target.backend_name, &target.server).await?;
+            done.push(complete(&mut connection, target, &model.definition).await?);
+            connection.disconnect().await?;
+        }
+    }
+    Ok(done)
+}
+
+/// Adds the indexes that a table lacks.
+pub(super) async fn complete(
+    connection: &mut Conn,
+    target: &Place,
+    model: &Definition,
+) -> Result<Done, WorkError> {
+    let has = show_create(connection, target).await?;
+    let statements = lacking(target, model, &has);
+    for (_, sql) in &statements {
+        run(connection, &target.backend_name, sql).await?;
+    }
+    let names: Vec<String> = statements.into_iter().flat_map(|(names, _)| names).collect();
+    let what = if names.is_empty() { What::AlreadyThere } else { What::Indexed(names) };
+    Ok(Done::new(&target.backend_name, target.quoted(), what))
+}
+
+/// Statements that add what is lacking, with the names: ordinary indexes in one, so that the rows are read once, and each
+/// full-text or spatial one by itself, because servers build no two of those together.
+pub(super) fn lacking(target: &Place, model: &Definition, has: &Definition) -> Vec<(Vec<String>, String)> {
+    let there: Vec<&str> = has.indexes().map(|(name, _)| name).collect();
+    let missing = model.indexes().filter(|(name, _)| !there.iter().any(|has| has.eq_ignore_ascii_case(name)));
+    let (plain, special): (Vec<_>, Vec<_>) =
+        missing.partition(|(_, part)| part.starts_with("KEY") || part.starts_with("INDEX"));
+    let alter = |indexes: &[(&str, &str)]| {
+        let names = indexes.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let added: Vec<String> = indexes.iter().map(|(_, part)| format!("ADD {part}")).collect();
+        (names, format!("ALTER TABLE {} {}", target.quoted(), added.join(", ")))
+    };
+    let first = (!plain.is_empty()).then(|| alter(&plain));
+    first.into_iter().chain(special.iter().map(|index| alter(std::slice::from_ref(index)))).collect()
+}

@@ -1,0 +1,357 @@
+//! Bringing both sides together while a rule change holds their statements.
+//!
+//! A switch has one point of no return: the version of the rules that is noted as in force. Before it, the intent is
+//! saved; a process that ends between the two finds the intent and the old rules, and forgets the intent. After it, the
+//! process finds the new rules and completes what the intent says.
+
+#[cfg(test)]
+mod model;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardway_migration::fence;
+use shardway_migration::phase::Event;
+use shardway_migration::position::Position;
+use shardway_migration::prepare;
+use shardway_migration::stamps;
+use shardway_migration::stream;
+use shardway_migration::tables::{self, MovingTable};
+use shardway_routing::gray;
+use shardway_routing::refusal;
+use shardway_routing::topology::{DoubleWrite, Move, MoveId, Seen, Server, Side, Topology};
+
+use super::state::{MoveState, Pending};
+use super::{Moves, journal, moves};
+use tokio::sync::RwLockWriteGuard;
+
+use crate::control::deadline::Deadline;
+use crate::control::steps::{Step, reached};
+use crate::control_connection;
+
+/// How long a change of the rules waits for repairs to end.
+const REPAIRS_MAX: Duration = Duration::from_secs(10);
+
+/// How long statements are held for a target that may be away when double write ends.
+const LEVER_MAX: Duration = Duration::from_secs(1);
+
+impl Moves {
+    /// Keeps single rows from being copied while the authority may change. To be called before statements are held.
+    ///
+    /// # Errors
+    /// When a repair goes on for too long.
+    pub async fn quiet(&self) -> Result<RwLockWriteGuard<'_, ()>, String> {
+        let quiet = tokio::time::timeout(REPAIRS_MAX, self.repairs.write()).await;
+        quiet.map_err(|_| "a repair is going on; save the file again when it has ended".to_owned())
+    }
+
+    /// What can be done before statements are held: makes the journals of double write that is about to begin.
+    ///
+    /// # Errors
+    /// When a server does not let it, or the move does not.
+    pub async fn before_hold(&self, old: &Topology, new: &Topology, limit: Duration) -> Result<(), String> {
+        let deadline = Deadline::after(limit);
+        for (by, of) in moves(new) {
+            let before = old.moves.iter().find(|before| before.name == of.name);
+            let same = |before: &Move| (before.writes, before.double_write) == (of.writes, of.double_write);
+            if of.double_write == DoubleWrite::Off || before.is_some_and(same) {
+                continue;
+            }
+            self.not_parted(&of.name)?;
+            if before.is_some() && !self.of(&of.name).carried.is_empty() {
+                return Err(format!(
+                    "moves.{} carries some rows only, and double write would bring every row; leave double_write off",
+                    of.name
+                ));
+            }
+            let moving = tables::of_move(new, by).map_err(|refusal| refusal.to_string())?;
+            let made = deadline.bound("the journals were not made", journal::make_journals(&moving)).await?;
+            made.map_err(|error| format!("moves.{}: {error}", of.name))?;
+        }
+        Ok(())
+    }
+
+    /// While all statements on changing moves are held: brings both sides to where the new rules may begin.
+    ///
+    /// # Errors
+    /// Why the new rules must not take effect. Call [`Moves::undo`] then.
+    pub async fn before_publish(
+        &self,
+        old: &Topology,
+        new: &Topology,
+        deadline: Deadline,
+    ) -> Result<(), String> {
+        for (by, of) in moves(new) {
+            let before = old.moves.iter().find(|before| before.name == of.name);
+            if before.is_none() && old.version > 0 {
+                self.states.change(&of.name, |state| *state = MoveState::default())?;
+                self.shared.shadow.forget(&of.name);
+            }
+            let one = self.one(before, of, new, by, deadline).await;
+            one.map_err(|error| format!("moves.{}: {error}", of.name))?;
+        }
+        Ok(())
+    }
+
+    async fn one(
+        &self,
+        before: Option<&Move>,
+        of: &Move,
+        new: &Topology,
+        by: MoveId,
+        deadline: Deadline,
+    ) -> Result<(), String> {
+        let was = before.map_or(DoubleWrite::Off, |before| before.double_write);
+        let owner = before.map_or(of.writes, |before| before.writes);
+        let (on, flips) = (of.double_write != DoubleWrite::Off, owner != of.writes);
+        if !flips && (was != DoubleWrite::Off) == on {
+            return Ok(());
+        }
+        let moving = tables::of_move(new, by).map_err(|refusal| refusal.to_string())?;
+        if flips && of.capture.seen(owner) != Seen::Not && self.tails(&of.name).is_empty() {
+            return Err("its streams are not followed, so nobody can tell what the other side lacks".into());
+        }
+        if flips || on {
+            let passed = fence::pass(&moving, owner, deadline.left());
+            let passed = deadline.bound("what was begun before had not ended", passed).await?;
+            passed.map_err(|error| error.to_string())?;
+        }
+        // Nothing that was written under the old rules may be on its way when the new ones begin.
+        let caught_up = async {
+            for tail in self.tails(&of.name) {
+                tail.catch_up().await?;
+            }
+            if was != DoubleWrite::Off {
+                journal::drain(&self.shared, &moving, owner).await?;
+            }
+            Ok::<_, tables::WorkError>(())
+        };
+        // An operator's lever for when the target is away. The source has every row, and its journal what the target lacks.
+        if !on && !flips && owner == Side::Source {
+            let caught_up = tokio::time::timeout(deadline.left().min(LEVER_MAX), caught_up).await;
+            return self.states.change(&of.name, |state| {
+                state.is_kept_by_double_write = false;
+                state.is_behind_double_write = !matches!(caught_up, Ok(Ok(())));
+            });
+        }
+        let caught_up = deadline.bound("the other side had not caught up", caught_up).await?;
+        caught_up.map_err(|error| format!("the other side cannot be brought up to date: {error}"))?;
+        reached(Step::Drain).await;
+        if on {
+            self.tails(&of.name).iter().for_each(|tail| tail.guard());
+        }
+        let is_degraded = of.capture.is_degraded(owner);
+        if let (true, Some(before)) = (flips && is_degraded, before) {
+            let proved =
+                deadline.bound("not every row was compared", self.prove_equal(before, &moving)).await;
+            proved.map_err(|late| refusal::NOT_PROVED.because(late).to_string())??;
+        }
+        if flips {
+            return self.intend(of, by, new, &moving, deadline).await;
+        }
+        self.states.change(&of.name, |state| match on {
+            // What the journal holds is healed as ever.
+            true => {
+                state.is_behind_double_write = false;
+                // What was deleted before is on the target still.
+                state.unproved_since = is_degraded.then_some(new.version);
+            }
+            false => state.is_kept_by_double_write = false,
+        })
+    }
+
+    /// Saves what a switch is about to do, and stops the streams that it ends.
+    async fn intend(
+        &self,
+        of: &Move,
+        by: MoveId,
+        new: &Topology,
+        moving: &[MovingTable],
+        deadline: Deadline,
+    ) -> Result<(), String> {
+        let starts = deadline.bound("the servers had not answered", starts(of, by, new, moving)).await??;
+        reached(Step::Position).await;
+        {
+            // From here on no event but the switch's own counts, so what is asked now stays so.
+            let _one_at_a_time = deadline.bound("another event had not ended", self.events.lock()).await?;
+            let (next, _) =
+                self.of(&of.name).state.on(Event::Switched(of.writes)).map_err(|no| no.to_string())?;
+            debug_assert_eq!(next.phase().authority(), of.writes);
+            self.states.change(&of.name, |state| {
+                state.pending = Some(Pending {
+                    to: of.writes.into(),
+                    epoch: state.epoch + 1,
+                    starts,
+                    is_kept_by_double_write: of.double_write != DoubleWrite::Off,
+                    parted: None,
+                });
+            })?;
+        }
+        reached(Step::Intent).await;
+        deadline.bound("its streams had not stopped", self.unfollow(&of.name)).await?;
+        reached(Step::Unfollow).await;
+        Ok(())
+    }
+
+    /// Right before the new rules are in force: reads that begin to go to both sides shall find there what was written
+    /// while they did not.
+    pub fn before_division(&self, old: &Topology, new: &Topology) {
+        for (_, of) in moves(new) {
+            let divided = old.moves.iter().any(|before| before.name == of.name && gray::divides(before));
+            if gray::divides(of) && !divided && self.shared.followed.carries(&of.name) {
+                self.shared.followed.leave(self.shared.doubt(new, of));
+            }
+        }
+    }
+
+    /// The new rules are in force.
+    pub async fn after_publish(self: &Arc<Self>, new: &Topology) {
+        let followed: Vec<String> = self.live().keys().cloned().collect();
+        for name in followed.iter().filter(|name| new.moves.iter().all(|of| of.name != **name)) {
+            self.unfollow(name).await;
+            self.live().remove(name);
+        }
+        for (_, of) in moves(new) {
+            self.unguard(of);
+            self.settle(of).await;
+            if self.of(&of.name).parted.is_some() {
+                self.forget_dirty(new, of);
+            }
+        }
+    }
+
+    /// Double write has ended behind a barrier at which the streams had caught up, unless it is noted that they had not.
+    fn unguard(&self, of: &Move) {
+        if of.double_write == DoubleWrite::Off && !self.of(&of.name).is_behind_double_write {
+            self.tails(&of.name).iter().for_each(|tail| tail.unguard());
+        }
+    }
+
+    /// What double write left behind is in line again: the target has what the journal said, and the streams are past all
+    /// that it brought over.
+    pub(in crate::control) fn in_line(&self, of: &Move) -> Result<(), String> {
+        self.states.change(&of.name, |state| state.is_behind_double_write = false)?;
+        self.unguard(of);
+        Ok(())
+    }
+
+    /// The new rules did not take effect: what was stopped for them goes on.
+    pub async fn undo(self: &Arc<Self>, old: &Topology) {
+        for (_, of) in moves(old) {
+            if of.double_write != DoubleWrite::Off
+                && self.of(&of.name).is_behind_double_write
+                && let Err(error) = self.in_line(of)
+            {
+                tracing::error!(r#move = of.name, error, "double write goes on, and gray reads do not");
+            }
+            self.unguard(of);
+            self.settle(of).await;
+        }
+    }
+
+    /// What was intended has taken place if the rules in force say so, and only then.
+    async fn settle(self: &Arc<Self>, of: &Move) {
+        let Some(pending) = self.of(&of.name).pending else { return };
+        if Side::from(pending.to) == of.writes {
+            if let Err(error) = self.happen(&of.name, pending.event()).await {
+                tracing::error!(
+                    r#move = of.name,
+                    error,
+                    "writes have switched, and their stream is not followed"
+                );
+            }
+            return;
+        }
+        tracing::info!(r#move = of.name, "forgetting a switch that did not take place");
+        if let Err(error) = self.states.change(&of.name, |state| state.pending = None) {
+            tracing::error!(r#move = of.name, error, "a switch was not forgotten");
+        }
+        self.resume_streams(&of.name).await;
+    }
+
+    /// Before anything else: completes or forgets the switches that an earlier process left half-way. The rules that it
+    /// had in force say which; those in the file may be others.
+    ///
+    /// # Errors
+    /// When a state cannot be saved.
+    pub fn recover(&self, in_force: &Topology) -> Result<(), String> {
+        for (_, of) in moves(in_force) {
+            let Some(pending) = self.of(&of.name).pending else { continue };
+            if Side::from(pending.to) == of.writes {
+                tracing::info!(r#move = of.name, "completing a switch that a crash left behind");
+                self.change(&of.name, pending.event())?;
+            } else {
+                tracing::info!(r#move = of.name, "forgetting a switch that did not take place");
+                self.states.change(&of.name, |state| state.pending = None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After a start: goes on with every move.
+    pub async fn resume_all(self: &Arc<Self>) {
+        let snapshot = self.shared.snapshot();
+        for (_, of) in moves(&snapshot.topology) {
+            self.resume(&of.name).await;
+        }
+    }
+}
+
+/// Makes room for new numbers on the side that is about to own writes, and tells where its streams begin.
+async fn starts(
+    of: &Move,
+    by: MoveId,
+    new: &Topology,
+    moving: &[MovingTable],
+) -> Result<BTreeMap<String, Position>, String> {
+    // Before the positions are noted: a stream must not find the change of a definition.
+    let raised = prepare::raise_auto_increment(new, by, of.writes).await;
+    for raised in raised.map_err(|error| error.to_string())? {
+        let (backend, table, next) = (raised.backend, raised.table, raised.to);
+        tracing::info!(r#move = of.name, backend, table, next, "a counter was raised");
+    }
+    positions(new, of, moving, of.writes).await
+}
+
+/// The servers that a side's rows are read from, with the backend's name, each once.
+pub(super) fn servers(topology: &Topology, moving: &[MovingTable], side: Side) -> Vec<(String, Server)> {
+    let mut servers: Vec<(String, Server)> = Vec::new();
+    for end in moving.iter().flat_map(|table| table.origins(side)) {
+        if servers.iter().all(|(_, server)| !server.is_same_process(&end.server)) {
+            servers.push((topology.backend(end.backend).name.clone(), end.server.clone()));
+        }
+    }
+    servers
+}
+
+/// Where the streams of a side's servers are now, by backend; none where its changes are not seen.
+pub(super) async fn positions(
+    topology: &Topology,
+    of: &Move,
+    moving: &[MovingTable],
+    side: Side,
+) -> Result<BTreeMap<String, Position>, String> {
+    let mut positions = BTreeMap::new();
+    let seen = of.capture.seen(side);
+    if seen == Seen::Not {
+        return Ok(positions);
+    }
+    for (name, server) in servers(topology, moving, side) {
+        let position = async {
+            let mut connection =
+                control_connection::connect(&server).await.map_err(|error| error.to_string())?;
+            let position = match seen {
+                Seen::ByColumn(_) => stamps::now(&mut connection).await.map_err(|error| error.to_string())?,
+                Seen::ByLog | Seen::Not => {
+                    stream::current(&mut connection).await.map_err(|error| error.to_string())?
+                }
+            };
+            connection.disconnect().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(position)
+        };
+        let position = position.await.map_err(|error| format!("{name} cannot be followed: {error}"))?;
+        positions.insert(name, position);
+    }
+    Ok(positions)
+}

@@ -1,0 +1,239 @@
+//! Comparing both sides of a move while clients write, and bringing in line what differs.
+
+use std::pin::Pin;
+
+use shardway_migration::converge::Converge;
+use shardway_migration::mismatches;
+use shardway_migration::record;
+use shardway_migration::repair::{self, Policy, RepairReport, Run};
+use shardway_migration::tables::{MovingTable, WorkError};
+use shardway_migration::verify::report::Report;
+use shardway_migration::verify::{self, Mode};
+use shardway_routing::refusal;
+use shardway_routing::topology::{DoubleWrite, Move, Side};
+
+use super::check::as_ruled;
+use super::{Moves, Verified, find, journal};
+use crate::control::steps::{Step, reached};
+
+/// Differing rows that are told by key.
+const SAMPLES: usize = 10;
+
+/// Brings the other side of one move up to the moment of the call, under statements that go on.
+pub(super) struct CatchUp<'a> {
+    pub moves: &'a Moves,
+    pub moving: &'a [MovingTable],
+    pub of: &'a Move,
+    pub repairs: Repairs,
+}
+
+/// Whether the caller keeps the authority from changing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repairs {
+    Locked,
+    Unlocked,
+}
+
+impl Converge for CatchUp<'_> {
+    fn converge(&self) -> Pin<Box<dyn Future<Output = Result<(), WorkError>> + Send + '_>> {
+        Box::pin(async {
+            for tail in self.moves.tails(&self.of.name) {
+                tail.catch_up().await?;
+            }
+            reached(Step::Converge(self.moves.of(&self.of.name).state.phase())).await;
+            if self.of.double_write != DoubleWrite::Off {
+                let _same_authority = match self.repairs {
+                    Repairs::Unlocked => Some(self.moves.repairs.read().await),
+                    Repairs::Locked => None,
+                };
+                journal::catch_up(&self.moves.shared, self.moving, self.of.writes).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Moves {
+    /// Compares both sides and keeps what was found.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn compare(&self, name: &str, mode: &Mode) -> Result<Report, WorkError> {
+        let snapshot = self.shared.snapshot();
+        let (by, of) = find(&snapshot.topology, name).map_err(WorkError::Stopped)?;
+        let moving = self.moving(&snapshot.topology, by)?;
+        let converge = CatchUp { moves: self, moving: &moving, of, repairs: Repairs::Unlocked };
+        self.compared(name, &moving, of.writes, &converge, mode).await
+    }
+
+    async fn compared(
+        &self,
+        name: &str,
+        moving: &[MovingTable],
+        authority: Side,
+        converge: &CatchUp<'_>,
+        mode: &Mode,
+    ) -> Result<Report, WorkError> {
+        let settings = self.settings(name);
+        let mode = as_ruled(mode.clone(), &settings, moving);
+        let unproved = self.of(name).unproved_since;
+        let (lanes, progress) = (settings.verify.parallel as usize, verify::Progress::default());
+        let report = verify::run(moving, authority, converge, &mode, lanes, &progress).await?;
+        self.keep_found(name, moving, &report, unproved).await?;
+        Ok(report)
+    }
+
+    /// Notes what a comparison found, on the target for everybody to see and in the move's state. `unproved` is what was
+    /// to be proved when it began.
+    pub(super) async fn keep_found(
+        &self,
+        name: &str,
+        moving: &[MovingTable],
+        report: &Report,
+        unproved: Option<u64>,
+    ) -> Result<(), WorkError> {
+        let proves = report.clean && matches!(report.mode.as_str(), "hash" | "exact");
+        let open = mismatches::compared(name, moving, report).await;
+        let open = open.map_err(|error| error.of("noting on the target what was found"))?;
+        let verified = Verified {
+            mode: report.mode.clone(),
+            checked: report.checked,
+            different: report.different + report.undecided,
+            clean: report.clean,
+            finished_at: report.finished_at,
+            samples: report.samples(SAMPLES),
+        };
+        let noted = self.states.change(name, |state| {
+            state.last_verify = Some(verified);
+            state.unproved_since.take_if(|since| proves && Some(*since) == unproved);
+            state.open_mismatches = open;
+        });
+        noted.map_err(WorkError::Stopped)
+    }
+
+    /// Compares every row, and brings those in line that differ.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn repair(&self, name: &str, run: Run) -> Result<RepairReport, WorkError> {
+        if run == Run::Real {
+            self.not_parted(name).map_err(WorkError::Stopped)?;
+        }
+        let found = self.compare(name, &Mode::Hash).await?;
+        self.repair_found(name, found, run).await
+    }
+
+    async fn repair_found(&self, name: &str, found: Report, run: Run) -> Result<RepairReport, WorkError> {
+        let _same_authority = self.repairs.read().await;
+        let snapshot = self.shared.snapshot();
+        let (by, of) = find(&snapshot.topology, name).map_err(WorkError::Stopped)?;
+        let moving = self.moving(&snapshot.topology, by)?;
+        let converge = CatchUp { moves: self, moving: &moving, of, repairs: Repairs::Locked };
+        self.repaired(name, &moving, of.writes, &converge, found, run).await
+    }
+
+    async fn repaired(
+        &self,
+        name: &str,
+        moving: &[MovingTable],
+        authority: Side,
+        converge: &CatchUp<'_>,
+        found: Report,
+        run: Run,
+    ) -> Result<RepairReport, WorkError> {
+        let cap = usize::try_from(self.settings(name).repair.cap).unwrap_or(usize::MAX);
+        if found.different > cap as u64 {
+            let refused = format!(
+                "{} rows differ and at most {cap} may be repaired. Unless a stream was lost, or rows were deleted where \
+                 capture = \"timestamp\" does not see it, that is a bug, not drift: find it first. Then raise repair.cap in the rules, or empty the target's tables; and start again",
+                found.different
+            );
+            let report = RepairReport { refused: Some(refused), ..RepairReport::default() };
+            return self.keep_repaired(name, moving, report).await;
+        }
+        let differences: Vec<_> = found.tables.into_iter().flat_map(|table| table.differences).collect();
+        let policy = Policy { cap, run };
+        let report = repair::run(name, moving, authority, converge, &differences, policy).await?;
+        self.keep_repaired(name, moving, report).await
+    }
+
+    /// Notes what a repair did.
+    async fn keep_repaired(
+        &self,
+        name: &str,
+        moving: &[MovingTable],
+        report: RepairReport,
+    ) -> Result<RepairReport, WorkError> {
+        let open = mismatches::repaired(name, moving, &report).await;
+        let open = open.map_err(|error| error.of(&format!("{report}\nnoting this on the target")))?;
+        self.states.change(name, |state| state.open_mismatches = open).map_err(WorkError::Stopped)?;
+        Ok(report)
+    }
+
+    /// Is the move one whose deletions nobody follows? Clients go on deleting rows, so that such sides are equal under hold
+    /// only: [`Moves::prove_equal`].
+    fn is_degraded(&self, name: &str) -> bool {
+        let snapshot = self.shared.snapshot();
+        let found = find(&snapshot.topology, name);
+        found.is_ok_and(|(_, of)| of.capture.is_degraded(of.writes))
+    }
+
+    /// While no client writes: compares every row, takes away on the other side what was deleted, and compares again.
+    ///
+    /// # Errors
+    /// Why both sides are not known to be equal.
+    pub(super) async fn prove_equal(&self, of: &Move, moving: &[MovingTable]) -> Result<(), String> {
+        let (name, authority) = (of.name.as_str(), of.writes);
+        let proved = async {
+            let converge = CatchUp { moves: self, moving, of, repairs: Repairs::Locked };
+            let mut found = self.compared(name, moving, authority, &converge, &Mode::Hash).await?;
+            if !found.clean && found.undecided == 0 {
+                let repaired = self.repaired(name, moving, authority, &converge, found, Run::Real).await?;
+                if let Some(refused) = repaired.refused {
+                    return Err(WorkError::Stopped(refused));
+                }
+                found = self.compared(name, moving, authority, &converge, &Mode::Hash).await?;
+            }
+            Ok(found)
+        };
+        let why = match proved.await {
+            Ok(Report { clean: true, .. }) => return Ok(()),
+            Ok(Report { different, undecided, .. }) => {
+                format!("{different} rows differ and {undecided} could not be judged")
+            }
+            Err(error) => error.to_string(),
+        };
+        Err(refusal::NOT_PROVED.because(why).to_string())
+    }
+
+    /// Compares until both sides are equal, repairing in between; more than drift needs a person.
+    pub(super) async fn equal(&self, name: &str) -> Result<(), WorkError> {
+        const REPAIRS: usize = 2;
+        let mut found = self.compare(name, &Mode::Hash).await?;
+        for _ in 0..REPAIRS {
+            if found.clean {
+                return Ok(());
+            }
+            tracing::warn!(r#move = name, different = found.different, "both sides differ; repairing");
+            self.not_parted(name).map_err(WorkError::Stopped)?;
+            let repaired = self.repair_found(name, found, Run::Real).await?;
+            if let Some(refused) = repaired.refused {
+                return Err(WorkError::Stopped(refused));
+            }
+            // A pass with a repair is never a clean pass.
+            found = self.compare(name, &Mode::Hash).await?;
+            if self.is_degraded(name) && found.is_complete_there() {
+                return Ok(());
+            }
+        }
+        if found.clean {
+            return Ok(());
+        }
+        Err(WorkError::Stopped(format!(
+            "{} rows differ and {} could not be judged, after repairs; those that are open in {} say why",
+            found.different,
+            found.undecided,
+            record::MISMATCHES
+        )))
+    }
+}

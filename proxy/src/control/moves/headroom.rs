@@ -1,0 +1,90 @@
+//! How long the servers of a move's streams keep what the streams have not read, and the alert that comes with it.
+
+use std::collections::BTreeMap;
+
+use shardway_migration::reading::Reading;
+use shardway_migration::retention::{self, Kept};
+use shardway_migration::settings::AlertRule;
+use shardway_routing::topology::{Move, Seen, Server, Topology};
+
+use super::{MoveState, Streams};
+use crate::control_connection;
+use crate::shared::Shared;
+
+/// Between two questions to a server.
+const ASK_EVERY_MS: u64 = 5_000;
+
+/// What is remembered of a move between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Headroom {
+    asked_ms: Option<u64>,
+    /// By backend; `None`: it did not say.
+    kept: BTreeMap<String, Option<Kept>>,
+    /// The last delay that was known, and when. What has not been read since grows older.
+    delay: Option<(f64, u64)>,
+    /// The shortest retention that was told last.
+    shortest_s: Option<u64>,
+}
+
+impl Headroom {
+    pub(super) async fn look(
+        &mut self,
+        shared: &Shared,
+        topology: &Topology,
+        of: &Move,
+        known: &MoveState,
+        streams: Option<&Streams>,
+        now_ms: u64,
+    ) -> Reading {
+        let reads_logs = |side| of.capture.seen(side) == Seen::ByLog;
+        if !known.state.phase().follows().is_some_and(reads_logs) || known.starts.is_empty() {
+            *self = Headroom::default();
+            return Reading::NotNow;
+        }
+        let lag = streams.and_then(|streams| streams.lag).map(|lag| lag.as_secs_f64());
+        self.delay = lag.map(|lag| (lag, now_ms)).or(self.delay);
+        let delay_s = self.delay.map(|(lag, since)| lag + now_ms.saturating_sub(since) as f64 / 1_000.0);
+        let read: Vec<(&String, &Server)> = known
+            .starts
+            .keys()
+            .filter_map(|name| {
+                topology.backends.iter().find(|of| of.name == *name).map(|of| (name, &of.primary))
+            })
+            .collect();
+        if self.asked_ms.is_none_or(|asked| now_ms.saturating_sub(asked) >= ASK_EVERY_MS) {
+            self.asked_ms = Some(now_ms);
+            self.kept.clear();
+            for (name, server) in &read {
+                // Waiting for one that is down would keep everything else from being looked at.
+                let is_down = shared.health(name).down().is_some();
+                let kept = if is_down { None } else { ask(server).await };
+                self.kept.insert((*name).clone(), kept);
+            }
+            let told = self.kept.values().flatten().filter_map(|kept| kept.for_s).min();
+            self.shortest_s = told.or(self.shortest_s);
+        }
+        retention::least(read.into_iter().map(|(name, server)| match self.kept.get(name) {
+            Some(Some(kept)) => retention::headroom(kept, file(streams, server).as_deref(), delay_s),
+            _ => Reading::Unknown,
+        }))
+    }
+
+    /// The alert that every move has whose streams' servers forget.
+    pub(super) fn rule(&self) -> Option<AlertRule> {
+        self.shortest_s.map(retention::warning)
+    }
+}
+
+/// The log file that the stream of a server is in.
+fn file(streams: Option<&Streams>, server: &Server) -> Option<String> {
+    let address = format!("{}:{}", server.host, server.port);
+    let (_, _, position, _) = streams?.tails.iter().find(|(of, ..)| *of == address)?;
+    position.as_deref()?.rsplit_once(':').map(|(file, _)| file.to_owned())
+}
+
+async fn ask(server: &Server) -> Option<Kept> {
+    let mut connection = control_connection::connect(server).await.ok()?;
+    let kept = retention::ask(&mut connection).await;
+    let _ = connection.disconnect().await;
+    kept.inspect_err(|error| tracing::debug!(%error, "nobody knows how long a log is kept")).ok()
+}

@@ -1,0 +1,323 @@
+//! The dirty keys of every move: loaded at start, healed for as long as the process runs, forgotten when both sides have
+//! them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use shardway_migration::connection;
+use shardway_migration::dirty;
+use shardway_migration::heal::{self, Journal};
+use shardway_migration::tables::{self, MovingTable, WorkError};
+use shardway_routing::key::KeyValue;
+use shardway_routing::topology::{DoubleWrite, Move, MoveId, Side, Topology};
+
+use super::{find, moves};
+use crate::control::Control;
+use crate::dirty::{Dirty, Until};
+use crate::followed::Left;
+use crate::shared::Shared;
+
+/// Younger journal entries are about to be removed by the transaction that wrote them.
+const MIN_AGE: Duration = Duration::from_secs(1);
+const HEAL_EVERY: Duration = Duration::from_millis(300);
+/// Between two passes that bring nothing.
+const HEAL_SELDOM: Duration = Duration::from_secs(10);
+/// Between two tries to read a journal whose server is away.
+const LOAD_EVERY: Duration = Duration::from_secs(1);
+/// Passes in a row that may bring nothing before a barrier gives up.
+const PASSES: usize = 100;
+
+/// Heals until the journals are empty. To be called when nobody writes and the streams have caught up.
+pub(super) async fn drain(shared: &Shared, moving: &[MovingTable], authority: Side) -> Result<(), WorkError> {
+    for journal in heal::journals(moving, authority) {
+        let mut idle = 0;
+        while heal::oldest(&journal).await?.is_some() {
+            let healed = heal::run(moving, authority, &journal, 0).await?;
+            idle = if healed.entries.is_empty() { idle + 1 } else { 0 };
+            if idle == PASSES {
+                return Err(stuck());
+            }
+        }
+    }
+    for until in [Until::Healed, Until::Streamed] {
+        for token in shared.dirty.tokens(&names(moving), until, Duration::ZERO) {
+            shared.dirty.remove(token);
+        }
+    }
+    Ok(())
+}
+
+/// Heals what the journals have now, while clients go on writing.
+pub(super) async fn catch_up(
+    shared: &Shared,
+    moving: &[MovingTable],
+    authority: Side,
+) -> Result<(), WorkError> {
+    for journal in heal::journals(moving, authority) {
+        let Some(newest) = heal::newest(&journal).await? else { continue };
+        let mut idle = 0;
+        while heal::oldest(&journal).await?.is_some_and(|oldest| oldest <= newest) {
+            let healed = heal::run(moving, authority, &journal, 0).await?;
+            idle = if healed.entries.is_empty() { idle + 1 } else { 0 };
+            if idle == PASSES {
+                return Err(stuck());
+            }
+        }
+    }
+    settle(shared, moving, authority, Vec::new()).await
+}
+
+fn stuck() -> WorkError {
+    WorkError::Stopped("there are dirty keys that cannot be healed; the log says why".into())
+}
+
+fn names(moving: &[MovingTable]) -> Vec<String> {
+    moving.iter().map(|table| table.name.clone()).collect()
+}
+
+/// Makes the journals of both sides.
+pub(super) async fn make_journals(moving: &[MovingTable]) -> Result<(), WorkError> {
+    for side in [Side::Source, Side::Target] {
+        for Journal { server, database } in heal::journals(moving, side) {
+            let mut connection = connection::connect(&server).await?;
+            connection.query_drop(dirty::create(&database)).await?;
+            connection.disconnect().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Loads the journals, so that nobody reads a row that may be behind. Where an authority cannot be asked, it answers for
+/// every row of its move itself until it can: that its backend is down must not keep the others from being served.
+pub(in crate::control) async fn load_dirty(control: &Arc<Control>, topology: &Topology) {
+    for (by, of) in moves(topology) {
+        if !is_journaled(control, of) {
+            continue;
+        }
+        if let Err(error) = load(&control.shared, topology, by).await {
+            tracing::warn!(
+                error,
+                r#move = of.name,
+                "the dirty keys are not known; the authority answers for all"
+            );
+            let token = rand::random();
+            let tables = topology.full_names(of).into_iter().map(|table| (table, None)).collect();
+            control.shared.dirty.add(token, tables, Until::Streamed);
+            tokio::spawn(load_later(Arc::clone(control), of.name.clone(), token));
+        }
+    }
+}
+
+/// Tries again until the journals are known, or are of no more use.
+async fn load_later(control: Arc<Control>, name: String, token: u64) {
+    loop {
+        tokio::time::sleep(LOAD_EVERY).await;
+        let snapshot = control.shared.snapshot();
+        let Ok((by, of)) = find(&snapshot.topology, &name) else { break };
+        if !is_journaled(&control, of) || load(&control.shared, &snapshot.topology, by).await.is_ok() {
+            break;
+        }
+    }
+    tracing::info!(r#move = name, "the dirty keys are known");
+    control.shared.dirty.remove(token);
+}
+
+async fn load(shared: &Shared, topology: &Topology, by: MoveId) -> Result<(), String> {
+    let moving = tables::of_move(topology, by).map_err(|refusal| refusal.to_string())?;
+    for journal in heal::journals(&moving, topology.move_of(by).writes) {
+        let entries = heal::all(&journal).await;
+        let mut transactions: HashMap<u64, Vec<Dirty>> = HashMap::new();
+        for entry in entries.map_err(|error| format!("reading dirty keys: {error}"))? {
+            let key = entry.shard_keys.first().and_then(|key| KeyValue::from_canonical(key));
+            transactions.entry(entry.token).or_default().push((entry.table, key));
+        }
+        for (token, keys) in transactions {
+            shared.dirty.add(token, keys, Until::Healed);
+        }
+    }
+    Ok(())
+}
+
+/// Heals for as long as the process runs: every now and then, and at once when a transaction asks for it. Keys that
+/// cannot be healed are tried ever more seldom.
+pub(in crate::control) async fn heal_always(control: Arc<Control>) {
+    let mut pause = HEAL_EVERY;
+    loop {
+        let asked = control.shared.dirty.awaits_healing.notified();
+        // After a failure it is time that helps, not another transaction.
+        let is_hopeful = pause == HEAL_EVERY;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = asked, if is_hopeful => {}
+        }
+        let _same_authority = control.moves.repairs.read().await;
+        let snapshot = control.shared.snapshot();
+        let mut is_stuck = false;
+        for (by, of) in moves(&snapshot.topology) {
+            if !is_journaled(&control, of) {
+                continue;
+            }
+            let Ok(moving) = tables::of_move(&snapshot.topology, by) else { continue };
+            let min_age = if of.double_write == DoubleWrite::Async { Duration::ZERO } else { MIN_AGE };
+            match pass(&control.shared, &moving, of.writes, min_age).await {
+                Ok(0) if of.double_write == DoubleWrite::Off => {
+                    if let Err(reason) = finish(&control, of, &moving).await {
+                        is_stuck = true;
+                        tracing::warn!(
+                            reason,
+                            r#move = of.name,
+                            "the target is behind what double write left"
+                        );
+                    }
+                }
+                Ok(failed) => is_stuck |= failed > 0,
+                Err(error) => {
+                    is_stuck = true;
+                    tracing::warn!(%error, r#move = of.name, "cannot heal dirty keys");
+                }
+            }
+        }
+        pause = if is_stuck { (pause * 2).min(HEAL_SELDOM) } else { HEAL_EVERY };
+    }
+}
+
+/// May the journals of a move hold keys?
+fn is_journaled(control: &Control, of: &Move) -> bool {
+    of.double_write != DoubleWrite::Off || control.moves.of(&of.name).is_behind_double_write
+}
+
+/// Notes that nothing is left of a double write that has ended, once that is so.
+async fn finish(control: &Control, of: &Move, moving: &[MovingTable]) -> Result<(), String> {
+    const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+    for journal in heal::journals(moving, of.writes) {
+        if heal::oldest(&journal).await.map_err(|error| error.to_string())?.is_some() {
+            return Ok(());
+        }
+    }
+    let caught_up = async {
+        for tail in control.moves.tails(&of.name) {
+            tail.catch_up().await?;
+        }
+        Ok::<_, WorkError>(())
+    };
+    let caught_up = tokio::time::timeout(CATCH_UP_MAX, caught_up).await;
+    let caught_up = caught_up.map_err(|_| "its streams have not caught up yet".to_owned())?;
+    caught_up.map_err(|error| error.to_string())?;
+    control.moves.in_line(of)
+}
+
+/// One pass over a move's journals. Returns how many keys must be tried again.
+async fn pass(
+    shared: &Shared,
+    moving: &[MovingTable],
+    authority: Side,
+    min_age: Duration,
+) -> Result<usize, WorkError> {
+    let mut failed = 0;
+    let mut tokens = Vec::new();
+    let min_age_ms = u64::try_from(min_age.as_millis()).unwrap_or(u64::MAX);
+    for journal in heal::journals(moving, authority) {
+        let healed = heal::run(moving, authority, &journal, min_age_ms).await?;
+        failed += healed.failed;
+        tokens.extend(healed.entries.into_iter().map(|entry| entry.token));
+    }
+    if !tokens.is_empty() {
+        tracing::info!(keys = tokens.len(), "healed dirty keys");
+    }
+    settle(shared, moving, authority, tokens).await?;
+    Ok(failed)
+}
+
+/// Forgets transactions that no journal knows any more: those that were healed, and those that were never committed.
+async fn settle(
+    shared: &Shared,
+    moving: &[MovingTable],
+    authority: Side,
+    mut tokens: Vec<u64>,
+) -> Result<(), WorkError> {
+    const AT_ONCE: usize = 1_000;
+    tokens.extend(shared.dirty.tokens(&names(moving), Until::Healed, 2 * MIN_AGE).into_iter().take(AT_ONCE));
+    tokens.sort_unstable();
+    tokens.dedup();
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    let mut noted = HashSet::new();
+    for journal in heal::journals(moving, authority) {
+        noted.extend(heal::noted(&journal, &tokens).await?);
+    }
+    for token in tokens.into_iter().filter(|token| !noted.contains(token)) {
+        shared.dirty.remove(token);
+    }
+    Ok(())
+}
+
+/// Waits for the streams to bring over what only they can name. Until then the authority answers.
+pub(in crate::control) async fn await_streams_always(control: Arc<Control>) {
+    const AT_ONCE: usize = 1_000;
+    let shared = &control.shared;
+    let Some(mut queue) = shared.followed.take_queue() else { return };
+    let mut waiting: Vec<Left> = Vec::new();
+    loop {
+        if waiting.is_empty() && queue.recv_many(&mut waiting, AT_ONCE).await == 0 {
+            return;
+        }
+        let Some(move_name) = waiting.first().map(|left| left.move_name.clone()) else { continue };
+        let (of_move, rest): (Vec<Left>, Vec<Left>) =
+            waiting.into_iter().partition(|left| left.move_name == move_name);
+        waiting = rest;
+        match catch_up_streams(shared, &move_name).await {
+            Ok(()) => {
+                for left in &of_move {
+                    shared.dirty.remove(left.token);
+                    shared.followed.settle(left);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, r#move = move_name, "what was left to the stream is not there yet");
+                tokio::time::sleep(HEAL_EVERY).await;
+                // A switch that has drained the streams has forgotten the tokens.
+                let (known, forgotten): (Vec<Left>, Vec<Left>) =
+                    of_move.into_iter().partition(|left| shared.dirty.knows(left.token));
+                forgotten.iter().for_each(|left| shared.followed.settle(left));
+                waiting.extend(known);
+            }
+        }
+        shared.note_again(&move_name);
+    }
+}
+
+async fn catch_up_streams(shared: &Shared, move_name: &str) -> Result<(), WorkError> {
+    let tails = shared.followed.of(move_name);
+    if tails.is_empty() {
+        return Err(WorkError::Stopped("no stream is followed".into()));
+    }
+    for tail in tails {
+        tail.catch_up().await?;
+    }
+    Ok(())
+}
+
+/// Empties journals of what both sides have, many entries at a time.
+pub(in crate::control) async fn forget_always(control: Arc<Control>) {
+    const AT_ONCE: usize = 500;
+    let Some(mut queue) = control.shared.take_forgotten() else { return };
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, AT_ONCE).await > 0 {
+        while let Some((journal, _)) = batch.first().cloned() {
+            let tokens: Vec<u64> =
+                batch.iter().filter(|(of, _)| *of == journal).map(|(_, token)| *token).collect();
+            batch.retain(|(of, _)| *of != journal);
+            let removed = async {
+                let mut connection = connection::connect(&journal.server).await?;
+                connection.query_drop(dirty::forget(&journal.database, &tokens)).await?;
+                connection.disconnect().await
+            };
+            if let Err(error) = removed.await {
+                tracing::debug!(%error, "journal entries stay until they are healed");
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A rule file's text as a whole: where rows are, how they travel, when somebody is told.
+//!
+//! Two readers look at the same text; what both find wrong is one list, in the order of the file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use shardway_migration::settings::{self, Settings};
+use shardway_routing::document::Problem;
+use shardway_routing::rules;
+use shardway_routing::topology::{Backend, Tls, Topology};
+
+use crate::backend::trust;
+use crate::durable;
+
+/// Reads and checks the text.
+///
+/// # Errors
+/// Every problem on a line of its own, with the file's name.
+pub fn load(file: &Path, text: &str, version: u64) -> Result<(Topology, Settings), String> {
+    let variable = |name: &str| std::env::var(name).ok();
+    match (rules::load(text, &variable, version), settings::load(text)) {
+        (Ok(mut topology), Ok(settings)) => {
+            topology.settle(&folder(file));
+            authorities(&topology).map_err(|problems| {
+                let lines: Vec<String> =
+                    problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
+                lines.join("\n")
+            })?;
+            Ok((topology, settings))
+        }
+        (topology, settings) => {
+            let of_both = [topology.err(), settings.err()];
+            let mut problems: Vec<Problem> = of_both.into_iter().flatten().flatten().collect();
+            problems.sort();
+            problems.dedup();
+            let lines: Vec<String> =
+                problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
+            Err(lines.join("\n"))
+        }
+    }
+}
+
+/// Where files are that the rules name.
+#[must_use]
+pub fn folder(file: &Path) -> PathBuf {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    std::path::absolute(Path::new(".").join(folder)).unwrap_or_else(|_| folder.to_owned())
+}
+
+/// Can the authorities be read that vouch for backends?
+fn authorities(topology: &Topology) -> Result<(), Vec<String>> {
+    let problem = |backend: &Backend| match &backend.primary.tls {
+        Tls::VerifyIdentity(ca) => {
+            trust::authorities(ca).err().map(|error| format!("backends.{}.tls.ca: {error}", backend.name))
+        }
+        Tls::Off | Tls::Required => None,
+    };
+    let problems: Vec<String> = topology.backends.iter().filter_map(problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Puts a text in the place of the operator's file, whole or not at all; where the file is a link, in the place of what
+/// it points to.
+///
+/// # Errors
+/// With the file's name.
+pub fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
+    let file = std::fs::canonicalize(file).with_context(|| format!("finding {}", file.display()))?;
+    durable::write(&file, text.as_bytes()).with_context(|| format!("writing {}", file.display()))
+}
+
+/// What stands for a password.
+const MASK: &str = "***";
+
+/// A text with every password of its URLs masked, in comments too. `${NAME}` is no secret and stays. Where it cannot be
+/// told how far a password goes, more is masked rather than less.
+#[must_use]
+pub fn masked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let mut parts = line.split("://");
+        out.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            out.push_str("://");
+            // No password has a `/`, which ends the address.
+            let (address, rest) = part.split_at(part.find('/').unwrap_or(part.len()));
+            match address.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?, host))) {
+                Some(((user, password), host)) => {
+                    let shown = if is_variable(password) { password } else { MASK };
+                    out.push_str(&format!("{user}:{shown}@{host}"));
+                }
+                None => out.push_str(address),
+            }
+            out.push_str(rest);
+        }
+    }
+    out
+}
+
+/// `${NAME}` and nothing else.
+fn is_variable(password: &str) -> bool {
+    let name = password.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        let cases = [
+            ("primary = \"mysql://u:p@h:1/d\"\n", "primary = \"mysql://u:***@h:1/d\"\n"),
+            ("primary = \"mysql://u:${P}@h:1/d\"", "primary = \"mysql://u:${P}@h:1/d\""),
+            ("primary = \"mysql://u:${P}x@h:1/d\"", "primary = \"mysql://u:***@h:1/d\""),
+            ("primary = \"mysql://u@h:1/d\"", "primary = \"mysql://u@h:1/d\""),
+            ("# was 'mysql://u:a\"b@c:d@h:1/d'", "# was 'mysql://u:***@h:1/d'"),
+            (
+                "[{ url = \"mysql://a:b@c/d\" }, { url = \"mysql://e:f@g/h\" }]",
+                "[{ url = \"mysql://a:***@c/d\" }, { url = \"mysql://e:***@g/h\" }]",
+            ),
+            ("webhook = \"http://h:80/x\" # a@b", "webhook = \"http://h:80/x\" # a@b"),
+            ("check_url = \"http://u:p@h\"", "check_url = \"http://u:***@h\""),
+            ("no = 1\r\n\n", "no = 1\r\n\n"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(masked(text), expected);
+        }
+    }
+
+    #[test]
+    fn both_readers_problems_are_one_list_without_doubles() {
+        let text = "[backends.a]\nprimary = \"mysql://u@h:1/d\"\n[databases.shop]\ndefault = \"b\"\n\
+                    [moves.m]\ntables = 7\nreeds = 5\ncopy.rows = 0\n[[alerts]]\nwhen = \"heat > 1\"\n";
+        let error = load(Path::new("r.toml"), text, 1).unwrap_err();
+        let lines: Vec<&str> = error.lines().map(|line| line.split(": ").nth(1).unwrap()).collect();
+        assert_eq!(lines, ["line 4", "line 5", "line 6", "line 7", "line 8", "line 10"], "{error}");
+    }
+}

@@ -1,0 +1,116 @@
+//! Rules that take effect at once, because somebody declares an emergency.
+//!
+//! Statements are held for a moment only, so that nothing runs on both sides if that can be had; then the rules are
+//! published whoever has not answered. No server is asked: columns are those of the rules in force. The point of no
+//! return is the noted version, as for every change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardway_routing::rules;
+use shardway_routing::topology::{Side, TableId, Topology};
+use shardway_routing::transition::transition;
+
+use super::{RuleStore, gate_name};
+use crate::control::moves::Parting;
+use crate::control::rule_file;
+use crate::control::steps::{Step, reached};
+use crate::gate::GateName;
+
+/// How long statements are held at most before the rules are published without their transactions having ended.
+const HOLD: Duration = Duration::from_secs(1);
+/// How long single rows that are being healed may take.
+const QUIET: Duration = Duration::from_secs(1);
+
+impl RuleStore {
+    /// Brings a text into force that takes a move's traffic to the source, whatever the other servers do. Returns the
+    /// version in force.
+    ///
+    /// # Errors
+    /// When the text is wrong, or changes more than an emergency may.
+    pub async fn at_once(&self, text: &str, name: &str, why: &str) -> Result<u64, String> {
+        let _changing = self.changing.lock().await;
+        let version = self.desire(text);
+        match self.force(text, version, name, why).await {
+            Ok(()) => {
+                self.lock().last_error = None;
+                tracing::warn!(version, why, "rules are in force at once");
+                Ok(version)
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    async fn force(&self, text: &str, version: u64, name: &str, why: &str) -> Result<(), String> {
+        let (mut topology, settings) = rule_file::load(&self.shared.config.rules, text, version)?;
+        let before = self.before()?.topology;
+        keep_columns(&before, &mut topology)?;
+        let change = transition(&before, &topology, &Parting { facts: &self.moves, name });
+        let refusals: Vec<String> =
+            change.refusals().map(|(change, refusal)| format!("{}: {refusal}", change.rule)).collect();
+        if !refusals.is_empty() {
+            return Err(refusals.join("\n"));
+        }
+        let quiet = tokio::time::timeout(QUIET, self.moves.quiet()).await;
+        let is_quiet = matches!(quiet, Ok(Ok(_)));
+        let names: Vec<GateName> = change.holds().into_iter().map(gate_name).collect();
+        let held = self.shared.gates.hold(&names, HOLD).await;
+        reached(Step::Hold).await;
+        let mut open: Vec<String> = held.as_ref().err().map(ToString::to_string).into_iter().collect();
+        if !is_quiet {
+            open.push("a repair of single rows had not ended".to_owned());
+        }
+        let open = (!open.is_empty()).then(|| open.join("; "));
+        let prepared = self.prepare_to_force(&before, &topology, why, open).await;
+        if let Err(error) = prepared.and_then(|()| self.note(text, version, why)) {
+            drop(held);
+            self.moves.undo(&before).await;
+            return Err(error);
+        }
+        reached(Step::Journal).await;
+        self.shared.publish(topology);
+        let settings = Arc::new(settings);
+        self.moves.set_settings(Arc::clone(&settings));
+        self.lock().settings = settings;
+        drop((held, quiet));
+        reached(Step::Publish).await;
+        self.moves.after_publish(&self.shared.snapshot().topology).await;
+        if let Some(in_force) = self.in_force() {
+            self.moves.points_after(&before, in_force);
+        }
+        Ok(())
+    }
+
+    async fn prepare_to_force(
+        &self,
+        before: &Topology,
+        topology: &Topology,
+        why: &str,
+        open: Option<String>,
+    ) -> Result<(), String> {
+        for of in &topology.moves {
+            let Some(was) = before.moves.iter().find(|was| was.name == of.name) else { continue };
+            if was.writes == Side::Target && of.writes == Side::Source {
+                self.moves.part(before, of, why, open.clone()).await?;
+            } else if was.double_write != of.double_write {
+                self.moves.stop_keeping(of)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The columns of every table, as the rules in force know them.
+fn keep_columns(old: &Topology, new: &mut Topology) -> Result<(), String> {
+    let known = |name: &str| {
+        let id = (0..).map(TableId).take(old.tables.len()).find(|id| old.full_name(*id) == name)?;
+        old.table_of(id).schema.clone()
+    };
+    for id in (0..).map(TableId).take(new.tables.len()) {
+        let name = new.full_name(id);
+        if let Some(schema) = known(&name) {
+            rules::attach(new, id, schema).map_err(|error| format!("tables.{name}: {error}"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! A model of double write in `sync`: every interleaving of two transactions on one row, of healing, of a target that
+//! refuses or whose answer is lost, and of a process that may be killed anywhere, ends with both sides equal once the
+//! journal is empty. Without any one of the rules, some interleaving does not.
+
+use std::collections::BTreeSet;
+
+use crate::interleavings::explore;
+
+/// A rule that a mutant leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mutant {
+    None,
+    /// Notes the dirty key in a transaction of its own, after the row.
+    NotesLater,
+    /// Commits on the other side first.
+    CommitsTheOtherSideFirst,
+    /// Writes to the other side when the authority's lock is gone.
+    WritesUnlocked,
+    /// Forgets the key as soon as the authority has committed.
+    ForgetsEarly,
+    /// Heals from a row that others may change meanwhile.
+    HealsUnlocked,
+}
+
+const MUTANTS: [Mutant; 5] = [
+    Mutant::NotesLater,
+    Mutant::CommitsTheOtherSideFirst,
+    Mutant::WritesUnlocked,
+    Mutant::ForgetsEarly,
+    Mutant::HealsUnlocked,
+];
+
+/// The row of one server, a number that every transaction counts up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Row {
+    committed: u8,
+    lock: Option<Holder>,
+    /// What the holder of the lock has written.
+    written: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    Transaction(usize),
+    Healer,
+    /// Of a process that is gone; the server has not noticed yet.
+    Orphan(End),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum End {
+    /// `COMMIT` is on its way.
+    Commit,
+    Rollback,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Transaction {
+    Waits,
+    /// The authority's row is locked and written.
+    Written,
+    /// The other side's as well.
+    Mirrored,
+    Refused,
+    /// The authority has it, and the other side waits for its end.
+    Committed,
+    /// The authority has it, and nothing is noted: a mutant's.
+    Unnoted,
+    /// The authority has it, and the other side gets this image without a lock: a mutant's.
+    Late(u8),
+    Both,
+    Over,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Healer {
+    Rests,
+    Has(usize, u8),
+    Wrote(usize),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct World {
+    authority: Row,
+    other: Row,
+    /// On the authority: transactions whose row may be dirty.
+    journal: BTreeSet<usize>,
+    transactions: [Transaction; 2],
+    healer: Healer,
+    committed: u8,
+    failures_left: u8,
+    crashes_left: u8,
+}
+
+impl Row {
+    fn lock(&mut self, holder: Holder, written: u8) {
+        self.lock = Some(holder);
+        self.written = written;
+    }
+
+    fn end(&mut self, end: End) {
+        self.lock = None;
+        if end == End::Commit {
+            self.committed = self.written;
+        }
+    }
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            authority: Row::default(),
+            other: Row::default(),
+            journal: BTreeSet::new(),
+            transactions: [Transaction::Waits; 2],
+            healer: Healer::Rests,
+            committed: 0,
+            failures_left: 2,
+            crashes_left: 1,
+        }
+    }
+
+    /// Everything that may happen next.
+    fn next(&self, mutant: Mutant) -> Vec<World> {
+        let mut all = Vec::new();
+        for place in 0..self.transactions.len() {
+            self.transact(place, mutant, &mut all);
+        }
+        self.heal(mutant, &mut all);
+        if let Some(Holder::Orphan(end)) = self.authority.lock {
+            let mut world = self.clone();
+            world.authority.end(end);
+            all.push(world);
+        }
+        if let Some(Holder::Orphan(end)) = self.other.lock {
+            let mut world = self.clone();
+            world.other.end(end);
+            all.push(world);
+        }
+        if self.crashes_left > 0 {
+            all.extend([End::Commit, End::Rollback].map(|sent| self.crashed(sent)));
+        }
+        all
+    }
+
+    fn transact(&self, place: usize, mutant: Mutant, all: &mut Vec<World>) {
+        use Transaction::{Both, Committed, Late, Mirrored, Over, Refused, Unnoted, Waits, Written};
+        let holder = Holder::Transaction(place);
+        let mut may = |state: Transaction, change: &dyn Fn(&mut World)| {
+            let mut world = self.clone();
+            world.transactions[place] = state;
+            change(&mut world);
+            all.push(world);
+        };
+        // The key is in the journal by the same transaction.
+        let commit = |world: &mut World| {
+            world.authority.end(End::Commit);
+            world.committed += 1;
+            world.journal.insert(place);
+        };
+        let is_free = self.other.lock.is_none();
+        match (self.transactions[place], mutant) {
+            (Waits, _) if self.authority.lock.is_none() => may(Written, &|world| {
+                let next = world.authority.committed + 1;
+                world.authority.lock(holder, next);
+            }),
+            (Written, Mutant::WritesUnlocked) => may(Late(self.authority.written), &commit),
+            (Late(image), _) if is_free => may(Both, &|world| world.other.committed = image),
+            (Written, _) => {
+                if is_free {
+                    may(Mirrored, &|world| world.other.lock(holder, world.authority.written));
+                }
+                if self.failures_left > 0 {
+                    may(Refused, &|world| world.failures_left -= 1);
+                }
+            }
+            (Mirrored, Mutant::CommitsTheOtherSideFirst) => {
+                may(Refused, &|world| world.other.end(End::Commit));
+            }
+            (Mirrored, Mutant::NotesLater) => may(Unnoted, &|world| {
+                commit(world);
+                world.journal.remove(&place);
+            }),
+            (Unnoted, _) => may(Committed, &|world| {
+                world.journal.insert(place);
+            }),
+            (Mirrored, _) => may(Committed, &|world| {
+                commit(world);
+                if mutant == Mutant::ForgetsEarly {
+                    world.journal.remove(&place);
+                }
+            }),
+            (Refused, _) => may(Over, &commit),
+            (Committed, _) => {
+                may(Both, &|world| world.other.end(End::Commit));
+                // The connection is lost: what the other side makes of it nobody knows.
+                for end in [End::Commit, End::Rollback].into_iter().filter(|_| self.failures_left > 0) {
+                    may(Over, &|world| {
+                        world.failures_left -= 1;
+                        world.other.lock = Some(Holder::Orphan(end));
+                    });
+                }
+            }
+            (Both, _) => may(Over, &|world| {
+                world.journal.remove(&place);
+            }),
+            (Waits | Late(_) | Over, _) => {}
+        }
+    }
+
+    fn heal(&self, mutant: Mutant, all: &mut Vec<World>) {
+        let mut world = self.clone();
+        let is_locked = mutant != Mutant::HealsUnlocked;
+        match self.healer {
+            Healer::Rests => {
+                for dirty in &self.journal {
+                    if self.authority.lock.is_none() || !is_locked {
+                        let mut world = self.clone();
+                        let found = world.authority.committed;
+                        if is_locked {
+                            world.authority.lock(Holder::Healer, found);
+                        }
+                        world.healer = Healer::Has(*dirty, found);
+                        all.push(world);
+                    }
+                }
+            }
+            Healer::Has(dirty, found) if self.other.lock.is_none() => {
+                world.other.committed = found;
+                world.healer = Healer::Wrote(dirty);
+                all.push(world);
+            }
+            Healer::Has(..) => {}
+            Healer::Wrote(dirty) => {
+                world.journal.remove(&dirty);
+                if is_locked {
+                    world.authority.end(End::Rollback);
+                }
+                world.healer = Healer::Rests;
+                all.push(world);
+            }
+        }
+    }
+
+    /// The process is gone, and another one is there. The servers find out some time; what was sent to the other side after
+    /// the authority had committed may be on its way.
+    fn crashed(&self, sent: End) -> World {
+        let mut world = self.clone();
+        world.crashes_left -= 1;
+        world.healer = Healer::Rests;
+        for transaction in world.transactions.iter_mut().filter(|of| **of != Transaction::Waits) {
+            *transaction = Transaction::Over;
+        }
+        let is_ending = |holder| matches!(holder, Holder::Transaction(place) if self.transactions[place] == Transaction::Committed);
+        for row in [&mut world.authority, &mut world.other] {
+            row.lock = row.lock.map(|holder| match holder {
+                Holder::Orphan(end) => Holder::Orphan(end),
+                holder if is_ending(holder) => Holder::Orphan(sent),
+                _ => Holder::Orphan(End::Rollback),
+            });
+        }
+        world
+    }
+
+    /// Nothing is on its way any more.
+    fn is_at_rest(&self) -> bool {
+        let is_free = self.authority.lock.is_none() && self.other.lock.is_none();
+        let is_over = self.transactions.iter().all(|of| *of == Transaction::Over);
+        is_free && is_over && self.healer == Healer::Rests && self.journal.is_empty()
+    }
+}
+
+/// The first world at rest whose sides differ, and how many worlds there are without one.
+fn look(mutant: Mutant) -> Result<usize, World> {
+    let is_right =
+        |world: &World| [&world.authority, &world.other].iter().all(|row| row.committed == world.committed);
+    explore(World::new(), |world| world.next(mutant), |world| world.is_at_rest() && !is_right(world))
+}
+
+#[test]
+fn double_write_that_may_fail_anywhere_ends_with_equal_sides() {
+    let worlds = look(Mutant::None).unwrap_or_else(|world| panic!("{world:#?}"));
+    assert!(worlds > 1_000, "{worlds} are hardly every interleaving");
+}
+
+#[test]
+fn without_any_one_of_its_rules_it_does_not() {
+    for mutant in MUTANTS {
+        assert!(look(mutant).is_err(), "{mutant:?} harms nobody, so the rule proves nothing");
+    }
+}

@@ -1,0 +1,176 @@
+SELECT * FROM users
+SELECT * FROM users FOR UPDATE
+SELECT * FROM users FOR SHARE
+SELECT * FROM users LOCK IN SHARE MODE
+SELECT * FROM crm.secrets
+SELECT * FROM users u JOIN users o ON u.id = o.id, crm.secrets
+SELECT id MOD 2 FROM (users, (users o CROSS JOIN crm.secrets))
+SELECT * FROM users WHERE id IN (SELECT id FROM crm.secrets)
+SELECT (SELECT MAX(id) FROM crm.secrets)
+SELECT 1 UNION SELECT id FROM crm.secrets
+WITH x AS (SELECT * FROM crm.secrets) SELECT * FROM x
+SELECT * FROM users JOIN users o ON VALUES(id) IS NULL, crm.secrets
+TABLE users
+TABLE crm.secrets
+VALUES ROW(1)
+SELECT NEXTVAL(s)
+SELECT NEXT VALUE FOR s
+SELECT LASTVAL(s)
+SELECT SETVAL(s, 5)
+SELECT NEXTVAL(crm.s)
+SELECT LASTVAL(crm.s)
+SELECT PREVIOUS VALUE FOR crm.s
+SELECT f()
+SELECT `f`()
+SELECT shop.f()
+SELECT crm.f()
+SELECT id FROM users WHERE id = f()
+SELECT * FROM (SELECT f()) d
+CALL p()
+CALL crm.p()
+DO 1
+DO f()
+SET @x = f()
+SET @x = crm.f()
+SET @x = NEXTVAL(s)
+SET @x = LOAD_FILE('/etc/passwd')
+SET PASSWORD = PASSWORD('x')
+SET GLOBAL max_connections = 100
+SELECT * FROM users INTO OUTFILE '/tmp/never'
+SELECT * FROM users INTO DUMPFILE '/tmp/never'
+LOAD DATA INFILE '/etc/passwd' INTO TABLE users
+SELECT COUNT(*) FROM mysql.user
+SELECT a.user FROM mysql.user a
+SELECT COUNT(*) FROM performance_schema.threads
+SELECT COUNT(*) FROM performance_schema.session_variables
+SELECT COUNT(*) FROM performance_schema.global_variables
+SELECT COUNT(*) FROM performance_schema.session_status
+SELECT COUNT(*) FROM performance_schema.global_status
+SELECT COUNT(*) FROM performance_schema.events_statements_current
+SELECT COUNT(*) FROM sys.version
+SELECT sys.version_major()
+UPDATE performance_schema.setup_consumers SET enabled = 'NO'
+TRUNCATE performance_schema.events_statements_history
+CALL sys.ps_setup_enable_consumer('x')
+USE mysql
+USE performance_schema
+USE sys
+USE crm
+USE shop
+INSERT INTO users VALUES (5, 'x')
+INSERT INTO crm.secrets VALUES (5)
+INSERT INTO users (id) SELECT id FROM crm.secrets
+REPLACE INTO users VALUES (5, 'x')
+UPDATE users SET name = 'y' WHERE id = 5
+UPDATE users u, crm.secrets s SET u.name = s.id
+UPDATE LOW_PRIORITY (users u, crm.secrets s) SET u.name = s.id
+DELETE FROM users WHERE id = 5
+DELETE users FROM users JOIN crm.secrets ON users.id = secrets.id
+WITH x AS (SELECT 1) DELETE FROM users WHERE id = 77
+EXPLAIN SELECT * FROM users
+EXPLAIN SELECT * FROM crm.secrets
+EXPLAIN UPDATE users SET name = 'x'
+EXPLAIN SELECT f()
+EXPLAIN ANALYZE DELETE FROM users USING users WHERE id = 77
+EXPLAIN FOR SCHEMA crm SELECT * FROM secrets
+ANALYZE DELETE FROM users WHERE id = 77
+ANALYZE SELECT * FROM crm.secrets
+DESC crm.secrets
+SHOW CREATE TABLE users
+SHOW CREATE TABLE crm.secrets
+SHOW CREATE VIEW v
+SHOW CREATE FUNCTION f
+SHOW CREATE FUNCTION crm.f
+SHOW CREATE PROCEDURE crm.p
+SHOW CREATE DATABASE crm
+SHOW CREATE EVENT e
+SHOW GRANTS FOR 'shop'@'%'
+SHOW BINARY LOGS
+SHOW MASTER STATUS
+SHOW BINARY LOG STATUS
+SHOW ENGINE INNODB STATUS
+SHOW REPLICAS
+SHOW SLAVE HOSTS
+SHOW TABLES FROM crm
+SHOW TABLE STATUS FROM crm
+SHOW TRIGGERS FROM crm
+SHOW EVENTS FROM crm
+SHOW EVENTS
+SHOW COLUMNS FROM crm.secrets
+SHOW COLUMNS FROM secrets FROM crm
+SHOW INDEX FROM secrets FROM crm
+SHOW TABLES WHERE (SELECT COUNT(*) FROM crm.secrets) > 0
+SHOW VARIABLES WHERE (SELECT COUNT(*) FROM mysql.user) > 0
+SHOW VARIABLES LIKE 'port'
+CHECKSUM TABLE users
+CHECKSUM TABLE crm.secrets
+CHECK TABLE crm.secrets
+ANALYZE TABLE users
+OPTIMIZE TABLE users
+OPTIMIZE TABLE crm.secrets
+REPAIR TABLE users
+CREATE TEMPORARY TABLE tt (a INT)
+CREATE TABLE t2 (a INT)
+CREATE TABLE crm.t2 (a INT)
+CREATE TABLE t3 (a INT) DATA DIRECTORY = '/tmp'
+CREATE TABLE t5 LIKE crm.secrets
+CREATE TABLE t6 SELECT * FROM crm.secrets
+CREATE TABLE t7 (a INT, FOREIGN KEY (a) REFERENCES crm.secrets (id))
+ALTER TABLE t2 ADD b INT
+ALTER TABLE t2 RENAME TO crm.t2
+RENAME TABLE t2 TO crm.t2
+TRUNCATE TABLE t2
+TRUNCATE TABLE crm.secrets
+CREATE INDEX i ON t2 (a)
+CREATE INDEX i ON crm.secrets (id)
+DROP TABLE t2
+DROP TABLE crm.secrets
+CREATE VIEW v2 AS SELECT u.id FROM users u
+CREATE VIEW v3 AS SELECT * FROM crm.secrets
+CREATE VIEW crm.v4 AS SELECT 1
+CREATE DEFINER = root@localhost VIEW v5 AS SELECT 1
+DROP VIEW v2
+DROP VIEW crm.v
+CREATE DATABASE other
+DROP DATABASE crm
+ALTER DATABASE crm CHARACTER SET utf8mb4
+CREATE FUNCTION crm.g() RETURNS INT DETERMINISTIC RETURN 1
+CREATE FUNCTION g RETURNS STRING SONAME 'x.so'
+CREATE PROCEDURE crm.q() SELECT 1
+CREATE DEFINER = root@localhost PROCEDURE q() SELECT * FROM crm.secrets
+CREATE TRIGGER crm.t BEFORE INSERT ON crm.secrets FOR EACH ROW SET @a = 1
+CREATE EVENT crm.e ON SCHEDULE EVERY 1 DAY DO SELECT 1
+CREATE USER x
+ALTER USER shop IDENTIFIED BY 'x'
+DROP USER shop
+RENAME USER shop TO y
+CREATE ROLE r
+GRANT ALL ON crm.* TO reader
+REVOKE ALL ON *.* FROM shop
+CREATE SERVER sv FOREIGN DATA WRAPPER mysql OPTIONS (USER 'x')
+CREATE TABLESPACE ts ADD DATAFILE 'x.ibd'
+ALTER INSTANCE ROTATE INNODB MASTER KEY
+CREATE RESOURCE GROUP g TYPE = USER
+CREATE SPATIAL REFERENCE SYSTEM 990000 NAME 'x' DEFINITION 'x'
+KILL 999999
+FLUSH TABLES
+FLUSH PRIVILEGES
+RESET MASTER
+RESET BINARY LOGS AND GTIDS
+LOCK TABLES users READ
+LOCK TABLES crm.secrets READ
+HANDLER crm.secrets OPEN
+INSTALL PLUGIN x SONAME 'x.so'
+INSTALL COMPONENT 'file://component_x'
+PURGE BINARY LOGS TO 'x'
+BINLOG 'x'
+SHUTDOWN
+EXECUTE IMMEDIATE 'DELETE FROM users'
+SELECT COUNT(*) FROM information_schema.innodb_trx
+SELECT COUNT(*) FROM information_schema.files
+SELECT @a. FROM crm.secrets
+SELECT 1 FROM users JOIN users o ON o.id = @where, crm.secrets
+EXPLAIN ANALYZE FORMAT = JSON INTO @select DELETE users FROM users JOIN users o ON users.id = o.id
+SELECT id FROMcrm.secrets
+SELECT id FROM crm.secrets
+SELECT/**/id/**/FROM/**/crm/**/./**/secrets

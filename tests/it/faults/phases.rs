@@ -1,0 +1,128 @@
+//! The proxy, the source and a target are killed in every phase that carries rows.
+
+use shardway_tests::rows;
+
+use super::{Trial, Which};
+
+/// Kills a server where the proxy waits, lets it go on, and starts the server again once the proxy has noticed.
+async fn killed_and_back(trial: &mut Trial, which: Which, noticed: &str) {
+    let before = trial.said(noticed);
+    trial.server(which).kill9();
+    trial.shop.proxy.go_on();
+    trial.says(noticed, before).await;
+    trial.server(which).restart().await;
+}
+
+async fn in_every_phase(which: Which, more: &str) {
+    let mut trial = Trial::open(more).await;
+    for step in ["Work(Copy)", "Work(CatchUp)", "Converge(CatchUp)", "Work(Index)", "Work(Verify)"] {
+        trial.shop.proxy.stop_at(step);
+        if step == "Work(Copy)" {
+            trial.run(&["move", "start", "shop"]);
+        }
+        trial.shop.proxy.is_at(step, 1).await;
+        trial.load.more(20).await;
+        let before = trial.said("the stream begins anew");
+        trial.server(which).kill9();
+        trial.says("the stream begins anew", before).await;
+        // The next step is waited for before the proxy can pass it.
+        let after = match step {
+            "Work(Copy)" => "Work(CatchUp)",
+            "Work(CatchUp)" => "Converge(CatchUp)",
+            "Converge(CatchUp)" => "Work(Index)",
+            "Work(Index)" => "Work(Verify)",
+            _ => "",
+        };
+        trial.shop.proxy.stop_at(after);
+        trial.server(which).restart().await;
+    }
+    trial.reaches("Synced").await;
+    trial.in_step().await;
+    trial.ends_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_killed_in_every_phase_is_waited_for() {
+    in_every_phase(Which::Source, "double_write = \"off\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_killed_in_every_phase_is_waited_for() {
+    in_every_phase(Which::Target, "double_write = \"off\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_killed_in_every_phase_goes_on() {
+    let mut trial = Trial::open("double_write = \"off\"").await;
+    let phases = ["Preflight", "Prepare", "Capture", "Copy", "CatchUp", "Index", "Verify"];
+    for (place, phase) in phases.iter().enumerate() {
+        let step = format!("Work({phase})");
+        trial.shop.proxy.stop_at(&step);
+        if place == 0 {
+            trial.run(&["move", "start", "shop"]);
+        }
+        trial.shop.proxy.is_at(&step, 1).await;
+        trial.load.more(20).await;
+        trial.shop.proxy.kill9();
+        // It stops at the next one at once.
+        trial
+            .shop
+            .proxy
+            .stop_at(&phases.get(place + 1).map(|next| format!("Work({next})")).unwrap_or_default());
+        trial.shop.proxy.restart().await;
+    }
+    trial.reaches("Synced").await;
+    trial.in_step().await;
+    trial.ends_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_while_rows_are_compared_fails_nothing() {
+    for which in [Which::Source, Which::Target] {
+        let mut trial = Trial::open("double_write = \"off\"").await;
+        trial.shop.proxy.stop_at("Work(Verify)");
+        trial.run(&["move", "start", "shop"]);
+        trial.shop.proxy.is_at("Work(Verify)", 1).await;
+        // A row that differs for good is what a comparison must wait for both sides about.
+        trial.shop.on_shard(0, "UPDATE users_1 SET email = 'wrong' WHERE id = 1001").await;
+        trial.shop.proxy.stop_at("Converge(Verify)");
+        trial.shop.proxy.is_at("Converge(Verify)", 1).await;
+        killed_and_back(&mut trial, which, "waiting to try again").await;
+        trial.reaches("Synced").await;
+        trial.in_step().await;
+        let of_shard = trial.shop.on_shard(0, "SELECT email FROM users_1 WHERE id = 1001").await;
+        assert_eq!(of_shard, ["NULL"]);
+        let journal = trial.load.stop().await;
+        let mut client = trial.shop.connect().await;
+        assert_eq!(rows(&mut client, "SELECT email FROM users WHERE id = 1001").await.unwrap(), ["NULL"]);
+        journal.check(&mut client).await;
+        super::verify(&trial.shop);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_starts_while_the_source_is_away_goes_on_when_it_is_back() {
+    let mut trial = Trial::open("double_write = \"off\"").await;
+    for phase in ["Copy", "CatchUp", "Verify"] {
+        let step = format!("Work({phase})");
+        trial.shop.proxy.stop_at(&step);
+        if phase == "Copy" {
+            trial.run(&["move", "start", "shop"]);
+        }
+        trial.shop.proxy.is_at(&step, 1).await;
+        trial.server(Which::Source).kill9();
+        trial.shop.proxy.kill9();
+        trial.shop.proxy.go_on();
+        let before = trial.said("waiting to try again");
+        trial.shop.proxy.restart().await;
+        trial.says("waiting to try again", before).await;
+        // It is at the next step before it can pass it.
+        let next = if phase == "Copy" { "Work(CatchUp)" } else { "Work(Verify)" };
+        trial.shop.proxy.stop_at(if phase == "Verify" { "" } else { next });
+        trial.server(Which::Source).restart().await;
+        trial.load.more(20).await;
+    }
+    trial.reaches("Synced").await;
+    trial.in_step().await;
+    trial.ends_equal().await;
+}

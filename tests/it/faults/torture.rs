@@ -1,0 +1,175 @@
+//! Everything at once: clients of both protocols, some of which leave in the middle of a commit; double write on and off,
+//! reads there and back, the switch, back, the switch again, the end; the proxy killed at steps of the switch, servers
+//! killed, rule files that make no sense in between. The order is drawn by chance, and told, so that it can be drawn again.
+
+use std::time::Duration;
+
+use shardway_tests::load::{Load, Manners, Transfers};
+use shardway_tests::until;
+
+use super::{PATIENT, Trial, Which};
+
+/// Names the course of a run, to see it again.
+const SEED: &str = "SHARDWAY_TORTURE_SEED";
+
+/// A generator of numbers that is the same everywhere (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((mixed ^ (mixed >> 31)) % end as u64).unwrap()
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+}
+
+/// What is done to a rule file that nobody should ever save.
+const NONSENSE: [&str; 6] = [
+    "reads = 300",
+    "writes = \"both\"",
+    "double_write = \"maybe\"",
+    "tables = [\"users\", \"nosuch\"]",
+    "reads = [",
+    "history = { column = \"name\", since = \"yesterday\" }",
+];
+
+const MODES: [&str; 4] = ["off", "async", "sync", "strict"];
+
+fn rules(mode: &str, reads: usize, writes: &str) -> String {
+    format!("{PATIENT}\ndouble_write = \"{mode}\"\nreads = {reads}\nwrites = \"{writes}\"")
+}
+
+impl Trial {
+    /// Something that goes wrong every day.
+    async fn mishap(&mut self, chance: &mut Chance) {
+        match chance.below(4) {
+            0 => {
+                let lines = chance.of(&NONSENSE);
+                println!("nonsense: {lines}");
+                let version = self.begin_to_save(lines);
+                assert!(self.shop.proxy.settled(version).await.is_some(), "{lines} is in force");
+            }
+            1 => {
+                println!("the proxy is killed");
+                self.shop.proxy.kill9_and_restart().await;
+            }
+            2 => {
+                let which = chance.of(&[Which::Source, Which::Target]);
+                println!("{which:?} is killed");
+                self.server(which).kill9();
+                self.server(which).restart().await;
+            }
+            _ => println!("nothing happens"),
+        }
+        self.load.more(20).await;
+    }
+
+    /// Saves rules until they are in force: what was away comes back.
+    async fn insist(&self, lines: &str) {
+        until(&format!("in force: {lines}"), Duration::from_secs(120), async || {
+            let why = self.save(lines).await;
+            if let Some(why) = &why {
+                println!("not yet: {why}");
+                self.load.more(5).await;
+            }
+            why.is_none().then_some(())
+        })
+        .await;
+    }
+
+    /// Saves rules until the proxy waits at a step on the way to them.
+    async fn gets_to(&self, step: &str, lines: &str) {
+        let at_step = format!("holds this process at {step}\n");
+        let before = self.said(&at_step);
+        let mut version = self.begin_to_save(lines);
+        until(step, Duration::from_secs(120), async || {
+            let is_there = self.said(&at_step) > before;
+            let of = &self.shop.proxy.status()["rules"];
+            let is_refused = of["desired_version"].as_u64() >= Some(version) && !of["last_error"].is_null();
+            if is_refused && !is_there {
+                println!("not yet: {}", of["last_error"]);
+                self.load.more(5).await;
+                version = self.begin_to_save(lines);
+            }
+            is_there.then_some(())
+        })
+        .await;
+    }
+
+    /// Until the streams are; under `async` some key is always on its way.
+    async fn near(&self) {
+        until("the streams are near", Duration::from_secs(120), async || {
+            let of = self.status();
+            let is_near = of["lag_s"].as_f64().is_some_and(|lag| lag < 1.5);
+            (is_near && of["waits_for"].is_null()).then_some(())
+        })
+        .await;
+    }
+
+    /// A switch during which the proxy is killed, perhaps.
+    async fn switches(&mut self, chance: &mut Chance, mode: &str, writes: &str) {
+        let (reads, phase) = if writes == "target" { (100, "ReverseSync") } else { (0, "Synced") };
+        self.near().await;
+        if chance.below(2) == 0 {
+            let step = chance.of(&["Hold", "Drain", "Intent", "Journal", "Publish"]);
+            println!("the proxy is killed at {step} on the way to the {writes}");
+            self.shop.proxy.stop_at(step);
+            self.gets_to(step, &rules(mode, reads, writes)).await;
+            self.crash().await;
+            self.load.more(20).await;
+        }
+        self.insist(&rules(mode, reads, writes)).await;
+        self.reaches(phase).await;
+        self.load.more(50).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_whatever_happens() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let drawn = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
+    let seed = drawn.unwrap_or_else(|| u64::from(now.subsec_nanos()));
+    println!("{SEED}={seed}");
+    let mut chance = Chance(seed);
+    let mut trial = Trial::open("").await;
+    let rough = Load::start_as(
+        &trial.shop.proxy.options("app", "app", &trial.shop.name),
+        4,
+        Transfers::WithinShard,
+        Manners::Rough,
+    );
+    let plain = std::mem::replace(&mut trial.load, rough).stop().await;
+    trial.synced().await;
+    for _ in 0..3 {
+        let mode = chance.of(&MODES);
+        // Reads come back before double write may go.
+        for reads in [0, chance.below(101), 100, 0] {
+            println!("double write {mode}, reads {reads} %");
+            trial.insist(&rules(mode, reads, "source")).await;
+            trial.mishap(&mut chance).await;
+        }
+    }
+    for writes in ["target", "source", "target"] {
+        let mode = chance.of(&MODES);
+        println!("writes to the {writes}, double write {mode}");
+        trial.switches(&mut chance, mode, writes).await;
+        trial.mishap(&mut chance).await;
+    }
+    trial.insist(&rules("sync", 100, "target")).await;
+    trial.in_step().await;
+    let (shop, journal) = trial.ends_equal().await;
+    println!(
+        "{} acknowledged, {} failed, longest stall {:?}",
+        journal.acknowledged + plain.acknowledged,
+        journal.failed,
+        journal.longest_stall
+    );
+    shop.run(&["move", "finish", "shop"]);
+    journal.check(&mut shop.connect().await).await;
+}

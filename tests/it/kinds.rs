@@ -1,0 +1,224 @@
+//! Every kind of move under load, by the rule files of `conf/moves` themselves: there, back and there again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use shardway_tests::load::Load;
+use shardway_tests::{Cluster, Proxy, tables, until};
+
+/// A proxy on a file of `conf/moves`, whose servers are ours: ports 4001 to 4003 are the three servers, 4004 and 4005
+/// are two of them again under another database.
+struct Kind {
+    proxy: Proxy,
+    rules: String,
+    name: String,
+}
+
+async fn open(file: &str, sources: &[usize], tables: &[(&str, &str)]) -> Kind {
+    let cluster = Cluster::get().await;
+    let name = cluster.new_name("kind");
+    let path = format!("{}/../conf/moves/{file}.toml", env!("CARGO_MANIFEST_DIR"));
+    let mut rules = std::fs::read_to_string(path).unwrap();
+    let servers = [&cluster.legacy, &cluster.shards[0], &cluster.shards[1]];
+    for (port, server, database) in [
+        (4001, 0, name.clone()),
+        (4002, 1, name.clone()),
+        (4003, 2, name.clone()),
+        (4004, 1, format!("{name}_b")),
+        (4005, 2, format!("{name}_b")),
+    ] {
+        let place = format!("127.0.0.1:{}/{database}", servers[server].port());
+        rules = rules.replace(&format!("127.0.0.1:{port}/shop"), &place);
+    }
+    rules = rules.replace("[databases.shop]", &format!("[databases.{name}]"));
+    for (number, server) in servers.iter().enumerate() {
+        let mut connection = server.connect("").await;
+        connection.query_drop(format!("CREATE DATABASE {name}")).await.unwrap();
+        if sources.contains(&number) {
+            for (table, columns) in tables {
+                connection.query_drop(format!("CREATE TABLE {name}.{table} ({columns})")).await.unwrap();
+            }
+        }
+    }
+    let proxy = Proxy::start(&rules).await;
+    Kind { proxy, rules, name }
+}
+
+impl Kind {
+    fn run(&self, arguments: &[&str]) {
+        let output = self.proxy.command(arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    }
+
+    async fn reaches(&self, phase: &str) {
+        until(&format!("the move is {phase}"), Duration::from_secs(90), async || {
+            let status = self.proxy.status();
+            let of = &status["moves"][0];
+            assert!(of["phase"] != "Failed", "{}", of["last_error"]);
+            (of["phase"] == phase).then_some(())
+        })
+        .await;
+    }
+
+    async fn followed(&self) {
+        until("the streams are followed", Duration::from_secs(20), async || {
+            self.proxy.status()["moves"][0]["lag_s"].as_f64().map(|_| ())
+        })
+        .await;
+    }
+
+    async fn save(&self, lines: &str) {
+        let desired = self.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
+        self.proxy.save_rules(&format!("{}{lines}\n", self.rules));
+        assert_eq!(self.proxy.settled(desired + 1).await, None, "{lines}");
+    }
+}
+
+/// Moves there, back, and there again while clients write.
+async fn moves(file: &str, sources: &[usize]) {
+    let kind = open(file, sources, &tables()).await;
+    let mut connection = kind.proxy.connect(&kind.name).await;
+    connection.query_drop(Load::shared_rows()).await.unwrap();
+    for id in 1..=300_u64 {
+        let insert = format!("INSERT INTO users (id, name) VALUES ({}, 'old')", 1_000 + id * 2_999);
+        connection.query_drop(insert).await.unwrap();
+        let insert =
+            format!("INSERT INTO orders (id, user_id, amount) VALUES ({id}, {}, 1.5)", 1_000 + id * 2_999);
+        connection.query_drop(insert).await.unwrap();
+    }
+    connection.query_drop("DELETE FROM users WHERE id >= 1000000").await.unwrap();
+    let load = Load::start(&kind.proxy.options("app", "app", &kind.name), 3);
+    load.more(30).await;
+    kind.run(&["move", "start", "shop"]);
+    kind.reaches("Synced").await;
+    kind.run(&["move", "verify", "shop"]);
+    for (lines, phase) in [
+        ("writes = \"target\"\nreads = 100", "ReverseSync"),
+        ("writes = \"source\"", "Synced"),
+        ("writes = \"target\"\nreads = 100", "ReverseSync"),
+    ] {
+        load.more(50).await;
+        kind.save(lines).await;
+        kind.reaches(phase).await;
+        kind.followed().await;
+        load.more(50).await;
+    }
+    let journal = load.stop().await;
+    assert_eq!(journal.failed, 0, "{:?}", journal.first_error);
+    kind.run(&["move", "verify", "shop"]);
+    journal.check(&mut connection).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_table_over_many() {
+    moves("1-one-table-over-many", &[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_to_another_server() {
+    moves("2-tables-to-another-server", &[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_database() {
+    moves("3-whole-database", &[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_shards_become_four() {
+    moves("4-doubling", &[1, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_shards_become_three_by_slots() {
+    moves("5-smooth-by-slots", &[1, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_shard_is_split() {
+    moves("6-hot-shard", &[1, 2]).await;
+}
+
+/// Inserts rows of four months until it is told to stop; returns the ids of those that were acknowledged.
+async fn visit(options: mysql_async::Opts, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) -> Vec<u64> {
+    let mut connection = mysql_async::Conn::new(options).await.unwrap();
+    let mut ids = Vec::new();
+    for id in 10_000_u64.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let at = format!("2024-{:02}-{:02} 23:59:59.{:03}", id % 4 + 1, id % 28 + 1, id % 1000);
+        connection.exec_drop("INSERT INTO visits (id, at) VALUES (?, ?)", (id, at.as_str())).await.unwrap();
+        connection.exec_drop("UPDATE visits SET n = n + 1 WHERE at = ?", (at,)).await.unwrap();
+        ids.push(id);
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn months_get_tables_of_their_own() {
+    let columns = "id BIGINT NOT NULL, at DATETIME(3) NOT NULL, n INT NOT NULL DEFAULT 0, PRIMARY KEY (id, at), KEY (at)";
+    let kind = open("7-by-time", &[0], &[("visits", columns), ("guests", columns)]).await;
+    let mut legacy = Cluster::get().await.legacy.connect(&kind.name).await;
+    let mut connection = kind.proxy.connect(&kind.name).await;
+    for id in 1..=200_u64 {
+        let at = format!("2024-{:02}-{:02} 00:00:00", id % 4 + 1, id % 28 + 1);
+        for table in ["visits", "guests"] {
+            let insert = format!("INSERT INTO {table} (id, at) VALUES ({id}, '{at}')");
+            legacy.query_drop(insert).await.unwrap();
+        }
+    }
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let visitor = tokio::spawn(visit(
+        kind.proxy.options("app", "app", &kind.name),
+        Arc::clone(&stop),
+        Arc::clone(&done),
+    ));
+    let more = async |rows: u64| {
+        let wanted = done.load(Ordering::Relaxed) + rows;
+        until("visitors come", Duration::from_secs(60), async || {
+            (done.load(Ordering::Relaxed) >= wanted).then_some(())
+        })
+        .await;
+    };
+    more(20).await;
+    kind.run(&["move", "start", "shop"]);
+    kind.reaches("Synced").await;
+    // The stream takes rows from one month's table to another's.
+    connection.query_drop("UPDATE visits SET at = '2024-04-30 23:59:59.999' WHERE id = 7").await.unwrap();
+    connection
+        .query_drop("DELETE FROM visits WHERE at >= '2024-02-10' AND at < '2024-02-11' AND id <= 200")
+        .await
+        .unwrap();
+    more(20).await;
+    kind.run(&["move", "verify", "shop"]);
+    for (lines, phase) in [
+        ("writes = \"target\"\nreads = 100", "ReverseSync"),
+        ("writes = \"source\"", "Synced"),
+        ("writes = \"target\"\nreads = 100", "ReverseSync"),
+    ] {
+        kind.save(lines).await;
+        kind.reaches(phase).await;
+        kind.followed().await;
+        more(20).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let ids = visitor.await.unwrap();
+    kind.run(&["move", "verify", "shop"]);
+    let found: Vec<u64> =
+        connection.query("SELECT id FROM visits WHERE id >= 10000 ORDER BY id").await.unwrap();
+    assert_eq!(found, ids);
+    let april = "SELECT COUNT(*) FROM visits_3 WHERE id = 7 AND at = '2024-04-30 23:59:59.999'";
+    let mut shard = Cluster::get().await.shards[1].connect(&kind.name).await;
+    assert_eq!(shard.query_first::<u64, _>(april).await.unwrap(), Some(1));
+    for (number, month) in [(2, 3), (3, 4)] {
+        let strays = format!("SELECT COUNT(*) FROM visits_{number} WHERE MONTH(at) <> {month}");
+        assert_eq!(shard.query_first::<u64, _>(strays).await.unwrap(), Some(0));
+    }
+    let error = connection.query_drop("INSERT INTO visits (id, at) VALUES (1, '2024-05-01')").await;
+    assert!(shardway_tests::server_error(&error.unwrap_err()).1.starts_with("SHD1238"));
+}

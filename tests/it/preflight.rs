@@ -1,0 +1,315 @@
+//! Every refusal of the preflight that a real server can be brought to, and that its remedy clears it.
+
+use std::collections::BTreeSet;
+
+use mysql_async::prelude::Queryable as _;
+use shardway_migration::preflight::finding::Finding;
+use shardway_migration::preflight::{self, Report};
+use shardway_routing::rules;
+use shardway_routing::topology::MoveId;
+use shardway_tests::{Flavour, On, Pair, Server};
+
+pub(crate) const USERS: &str = "CREATE TABLE shop.users (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(40) NOT NULL, email VARCHAR(80), \
+     kind ENUM('a','b') NOT NULL DEFAULT 'a', amount DECIMAL(10,2), changed DATETIME NOT NULL)";
+pub(crate) const MOVE: &str = "[tables.users]\nshard_key = \"id\"\nfunction = { kind = \"mod\", shards = 4 }\n\
+     nodes = \"s{0..1}.users_{0..3}\"\n[moves.go]\ntables = [\"users\"]\nfrom = \"legacy\"\n";
+
+pub(crate) async fn report(rules_text: &str, waived: &[&str]) -> Report {
+    let topology = rules::load(rules_text, &|_| None, 1).unwrap();
+    let waived: Vec<String> = waived.iter().map(|waiver| (*waiver).to_owned()).collect();
+    preflight::run(&topology, MoveId(0), &waived).await.unwrap()
+}
+
+/// Ids of what is found, without the free disk space, which nobody can read here.
+pub(crate) fn ids(report: &Report) -> BTreeSet<&'static str> {
+    report.findings.iter().map(|finding| finding.id).filter(|id| *id != "PF116").collect()
+}
+
+pub(crate) fn set<const N: usize>(ids: [&'static str; N]) -> BTreeSet<&'static str> {
+    BTreeSet::from(ids)
+}
+
+/// What is done wrong, what is found then, and the remedy.
+pub(crate) struct Case {
+    pub(crate) wrong: &'static [(On, &'static str)],
+    pub(crate) found: &'static [&'static str],
+    pub(crate) remedy: &'static [(On, &'static str)],
+}
+
+pub(crate) async fn provoke(pair: &Pair, rules: &str, cases: &[Case]) {
+    assert_eq!(ids(&report(rules, &[]).await), set([]), "at first");
+    for Case { wrong, found, remedy } in cases {
+        for (on, sql) in *wrong {
+            pair.run(*on, sql).await;
+        }
+        let report_then = report(rules, &[]).await;
+        let expected: BTreeSet<&str> = found.iter().copied().collect();
+        assert_eq!(ids(&report_then), expected, "{wrong:?}: {:#?}", report_then.findings);
+        for (on, sql) in *remedy {
+            pair.run(*on, sql).await;
+        }
+        let after = report(rules, &[]).await;
+        assert_eq!(ids(&after), set([]), "after {remedy:?}: {:#?}", after.findings);
+    }
+}
+
+const SETTINGS: [Case; 6] = [
+    Case {
+        wrong: &[(On::Source, "SET GLOBAL binlog_format = 'MIXED'")],
+        found: &["PF102"],
+        remedy: &[(On::Source, "SET GLOBAL binlog_format = 'ROW'")],
+    },
+    Case {
+        wrong: &[(On::Source, "SET GLOBAL binlog_row_image = 'MINIMAL'")],
+        found: &["PF103"],
+        remedy: &[(On::Source, "SET GLOBAL binlog_row_image = 'FULL'")],
+    },
+    Case {
+        wrong: &[(On::Source, "SET GLOBAL binlog_expire_logs_seconds = 60")],
+        found: &["PF109"],
+        remedy: &[(On::Source, "SET GLOBAL binlog_expire_logs_seconds = 864000")],
+    },
+    Case {
+        wrong: &[(On::Target, "SET GLOBAL read_only = ON")],
+        found: &["PF113"],
+        remedy: &[(On::Target, "SET GLOBAL read_only = OFF")],
+    },
+    Case {
+        wrong: &[(On::Target, "SET GLOBAL max_allowed_packet = 1048576")],
+        found: &["PF114"],
+        remedy: &[(On::Target, "SET GLOBAL max_allowed_packet = 67108864")],
+    },
+    Case {
+        wrong: &[(On::Target, "SET GLOBAL sql_mode = 'ANSI_QUOTES'")],
+        found: &["PF118"],
+        remedy: &[(On::Target, "SET GLOBAL sql_mode = DEFAULT")],
+    },
+];
+
+const SETTINGS_MARIADB: [Case; 1] = [Case {
+    wrong: &[(On::Source, "SET GLOBAL log_bin_compress = ON")],
+    found: &["PF105"],
+    remedy: &[(On::Source, "SET GLOBAL log_bin_compress = OFF")],
+}];
+
+const SETTINGS_MYSQL: [Case; 4] = [
+    Case {
+        wrong: &[(On::Source, "SET GLOBAL binlog_row_value_options = 'PARTIAL_JSON'")],
+        found: &["PF104"],
+        remedy: &[(On::Source, "SET GLOBAL binlog_row_value_options = ''")],
+    },
+    Case {
+        wrong: &[(On::Source, "SET GLOBAL binlog_transaction_compression = ON")],
+        found: &["PF106"],
+        remedy: &[(On::Source, "SET GLOBAL binlog_transaction_compression = OFF")],
+    },
+    Case {
+        wrong: &[(On::Source, "SET GLOBAL binlog_order_commits = OFF")],
+        found: &["PF107"],
+        remedy: &[(On::Source, "SET GLOBAL binlog_order_commits = ON")],
+    },
+    Case {
+        wrong: &[(On::Source, "SET GLOBAL server_id = 0")],
+        found: &["PF120"],
+        remedy: &[(On::Source, "SET GLOBAL server_id = 1")],
+    },
+];
+
+#[tokio::test]
+async fn settings_that_would_lose_changes_are_refused() {
+    let pair = Pair::start(&[]).await;
+    pair.run(On::Source, USERS).await;
+    let rules = pair.rules(MOVE);
+    provoke(&pair, &rules, &SETTINGS).await;
+    match Flavour::chosen() {
+        Flavour::MariaDb => provoke(&pair, &rules, &SETTINGS_MARIADB).await,
+        Flavour::MySql => provoke(&pair, &rules, &SETTINGS_MYSQL).await,
+    }
+    prepared_transactions(&pair, &rules).await;
+    privileges(&pair).await;
+}
+
+async fn prepared_transactions(pair: &Pair, rules: &str) {
+    let mut connection = pair.source.connect("shop").await;
+    for sql in [
+        "XA START 'one'",
+        "INSERT INTO users (id, name, changed) VALUES (1, 'n', NOW())",
+        "XA END 'one'",
+        "XA PREPARE 'one'",
+    ] {
+        connection.query_drop(sql).await.unwrap();
+    }
+    assert_eq!(ids(&report(rules, &[]).await), set(["PF112"]));
+    connection.query_drop("XA ROLLBACK 'one'").await.unwrap();
+    assert_eq!(ids(&report(rules, &[]).await), set([]));
+}
+
+/// The finding is the statement that clears it.
+async fn privileges(pair: &Pair) {
+    pair.run(On::Source, "CREATE USER 'mover'@'%' IDENTIFIED BY 'mover'").await;
+    pair.run(On::Source, "GRANT SELECT ON shop.* TO 'mover'@'%'").await;
+    let rules = pair.rules_as("mover:mover", MOVE);
+    let lacking = report(&rules, &[]).await;
+    assert_eq!(ids(&lacking), set(["PF111"]), "{:#?}", lacking.findings);
+    for finding in lacking.refusals() {
+        let grant = finding.found.split(" (").next().unwrap();
+        pair.run(On::Source, grant).await;
+    }
+    assert_eq!(ids(&report(&rules, &[]).await), set([]));
+}
+
+#[tokio::test]
+async fn a_source_without_a_whole_binary_log_is_refused() {
+    let pair = Pair::start(&["--binlog-ignore-db=logs"]).await;
+    pair.run(On::Source, USERS).await;
+    assert_eq!(ids(&report(&pair.rules(MOVE), &[]).await), set(["PF108"]));
+
+    let pair = Pair { source: Server::start_with(&["--skip-log-bin"]).await, target: pair.target };
+    pair.run(On::Source, "CREATE DATABASE shop").await;
+    pair.run(On::Source, USERS).await;
+    let of = |capture: &str| pair.rules(&format!("{MOVE}{capture}\n"));
+    assert_eq!(ids(&report(&of(""), &[]).await), set(["PF101"]));
+    assert_eq!(ids(&report(&of("capture = \"none\""), &[]).await), set([]));
+
+    let by_time = of("capture = \"timestamp\"\ncolumn = \"changed\"");
+    let found = set(["PF214", "PF215", "PF217"]);
+    assert_eq!(ids(&report(&by_time, &[]).await), found);
+    pair.run(On::Source, "ALTER TABLE shop.users ADD KEY (changed)").await;
+    assert_eq!(ids(&report(&by_time, &[]).await), set(["PF215", "PF217"]));
+    let kept = "DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3)";
+    pair.run(On::Source, &format!("ALTER TABLE shop.users MODIFY changed {kept}")).await;
+    assert_eq!(ids(&report(&by_time, &[]).await), set(["PF217"]));
+    pair.run(On::Source, "ALTER TABLE shop.users MODIFY changed DATETIME NULL").await;
+    assert_eq!(ids(&report(&by_time, &[]).await), set(["PF213", "PF217"]));
+
+    let turned = Pair { source: pair.target, target: pair.source };
+    turned.run(On::Source, "CREATE DATABASE shop").await;
+    turned.run(On::Source, USERS).await;
+    assert_eq!(ids(&report(&turned.rules(MOVE), &[]).await), set(["PF110"]));
+}
+
+const AROUND: [Case; 9] = [
+    Case {
+        wrong: &[
+            (On::Source, "CREATE TABLE shop.regions (id BIGINT NOT NULL PRIMARY KEY)"),
+            (
+                On::Source,
+                "ALTER TABLE shop.users ADD CONSTRAINT there FOREIGN KEY (id) REFERENCES shop.regions (id)",
+            ),
+        ],
+        found: &["PF301"],
+        remedy: &[(On::Source, "ALTER TABLE shop.users DROP FOREIGN KEY there")],
+    },
+    Case {
+        wrong: &[(
+            On::Source,
+            "CREATE TABLE shop.notes (id BIGINT NOT NULL PRIMARY KEY, CONSTRAINT ours FOREIGN KEY (id) REFERENCES shop.users (id))",
+        )],
+        found: &["PF301"],
+        remedy: &[(On::Source, "ALTER TABLE shop.notes DROP FOREIGN KEY ours")],
+    },
+    Case {
+        wrong: &[(
+            On::Source,
+            "ALTER TABLE shop.orders ADD CONSTRAINT who FOREIGN KEY (user_id) REFERENCES shop.users (id) ON DELETE CASCADE",
+        )],
+        found: &["PF302"],
+        remedy: &[(On::Source, "ALTER TABLE shop.orders DROP FOREIGN KEY who")],
+    },
+    Case {
+        wrong: &[(
+            On::Source,
+            "ALTER TABLE shop.orders ADD CONSTRAINT who FOREIGN KEY (user_id) REFERENCES shop.users (id)",
+        )],
+        found: &["PF303"],
+        remedy: &[(On::Source, "ALTER TABLE shop.orders DROP FOREIGN KEY who")],
+    },
+    Case {
+        wrong: &[(
+            On::Source,
+            "CREATE TRIGGER shop.t BEFORE INSERT ON shop.users FOR EACH ROW SET NEW.email = 'x'",
+        )],
+        found: &["PF304"],
+        remedy: &[(On::Source, "DROP TRIGGER shop.t")],
+    },
+    Case {
+        wrong: &[
+            (On::Target, "CREATE TABLE shop0.users_0 LIKE shop0.model"),
+            (
+                On::Target,
+                "CREATE TRIGGER shop0.t BEFORE INSERT ON shop0.users_0 FOR EACH ROW SET NEW.email = 'x'",
+            ),
+        ],
+        found: &["PF305"],
+        remedy: &[(On::Target, "DROP TRIGGER shop0.t")],
+    },
+    Case {
+        wrong: &[(
+            On::Source,
+            "CREATE TRIGGER shop.t AFTER INSERT ON shop.notes FOR EACH ROW UPDATE users SET email = 'x'",
+        )],
+        found: &["PF306"],
+        remedy: &[(On::Source, "DROP TRIGGER shop.t")],
+    },
+    Case {
+        wrong: &[(
+            On::Source,
+            "CREATE EVENT shop.e ON SCHEDULE EVERY 1 YEAR DO DELETE FROM users WHERE id < 0",
+        )],
+        found: &["PF306"],
+        remedy: &[(On::Source, "DROP EVENT shop.e")],
+    },
+    Case {
+        wrong: &[(On::Source, "CREATE VIEW shop.v AS SELECT id FROM shop.users")],
+        found: &["PF307"],
+        remedy: &[(On::Source, "DROP VIEW shop.v")],
+    },
+];
+
+#[tokio::test]
+async fn what_surrounds_the_tables_and_would_be_torn_is_refused() {
+    let pair = Pair::start(&[]).await;
+    pair.run(On::Source, USERS).await;
+    pair.run(
+        On::Source,
+        "CREATE TABLE shop.orders (id BIGINT NOT NULL, user_id BIGINT NOT NULL, PRIMARY KEY (user_id, id))",
+    )
+    .await;
+    pair.run(On::Target, "CREATE DATABASE shop0 CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci").await;
+    pair.run(On::Target, &USERS.replace("shop.users", "shop0.model")).await;
+    let rules = pair.rules(
+        &MOVE
+            .replace("[moves.go]", "[tables.orders]\nshard_key = \"user_id\"\nwith = \"users\"\nnodes = \"s{0..1}.orders_{0..3}\"\n[moves.go]")
+            .replace("[\"users\"]", "[\"users\", \"orders\"]"),
+    );
+    provoke(&pair, &rules, &AROUND).await;
+}
+
+#[tokio::test]
+async fn the_estimate_is_the_servers_own_and_readable_disks_are_read() {
+    let pair = Pair::start(&[]).await;
+    pair.run(On::Source, USERS).await;
+    let values: Vec<String> = (0..2000).map(|id| format!("({id}, 'n', NOW())")).collect();
+    let insert = format!("INSERT INTO shop.users (id, name, changed) VALUES {}", values.join(", "));
+    pair.run(On::Source, &insert).await;
+    pair.run(On::Source, "ANALYZE TABLE shop.users").await;
+    let rules = pair.rules(MOVE);
+    let first = report(&rules, &[]).await;
+    let estimate = &first.estimate;
+    assert!((1000..4000).contains(&estimate.rows) && estimate.bytes > 50_000, "{estimate:?}");
+    let targets: Vec<(&str, u64)> =
+        estimate.targets.iter().map(|target| (target.backend.as_str(), target.rows)).collect();
+    let half = estimate.rows / 2;
+    assert_eq!(targets, [("s0", half), ("s1", half)]);
+    let unknown = |report: &Report| report.findings.iter().filter(|finding| finding.id == "PF116").count();
+    assert_eq!(unknown(&first), 2);
+    let json = serde_json::to_value(&first).unwrap();
+    assert_eq!(json["findings"][0]["id"], "PF116");
+    assert_eq!(json["estimate"]["rate"]["basis"], "assumed");
+    let text = first.findings.first().map(Finding::to_string).unwrap();
+    assert!(text.starts_with("PF116 s0: "), "{text}");
+    if Flavour::chosen() == Flavour::MariaDb {
+        pair.run(On::Target, "INSTALL SONAME 'disks'").await;
+        assert_eq!(unknown(&report(&rules, &[]).await), 0);
+    }
+}
