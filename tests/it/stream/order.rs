@@ -232,8 +232,12 @@ async fn compressed_transactions_come_like_others() {
         // It compresses in another way, which is refused.
         return;
     }
-    let (mut source, mut stream) = source().await;
+    // Its own server: the places of other tests would come between.
+    let server = Server::start().await;
+    let mut source = Source::on(&server).await;
+    source.run(TABLE).await;
     let idle = source.here().await;
+    let mut stream = source.follow(&idle, &["t"]).await;
     source.run("SET SESSION binlog_transaction_compression = ON").await;
     source.run("INSERT INTO t VALUES (1, REPEAT('x', 40)), (2, 'y')").await;
     source.run("DELETE FROM t WHERE id = 1").await;
