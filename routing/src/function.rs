@@ -1,5 +1,7 @@
 //! Shard functions: from a key to its shard, and from a condition to the shards that can satisfy it.
 
+mod split;
+
 use crate::day::{Day, Unit};
 use crate::key::KeyValue;
 use crate::topology::ShardId;

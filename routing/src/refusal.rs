@@ -116,6 +116,7 @@ registry! {
     LIMIT_NOT_A_NUMBER = "SHD1236" 1210 "HY000" Never "a LIMIT that is not a whole number", "bind a whole number";
     NOT_FOR_REPLICAS = "SHD1237" 1235 "42000" Never "a replica hint on what only a primary answers", "leave the hint out: replicas answer plain SELECTs outside of transactions, on tables that no move has";
     NO_SHARD_FOR_DAY = "SHD1238" 1526 "HY000" Never "no shard holds this day", "append a node to the table for every unit of time up to that day; units before `from` have no shard";
+    SPLIT_IN_PLACE = "SHD1239" 1235 "42000" Never "rows that have left a table split in place cannot be kept out of this statement", "name one shard key; or remove those rows with `shardway move finish` and `shardway move cleanup`, and take the move out of the rules";
     SHARDS_DISAGREE = "SHD1260" 1105 "HY000" Never "the shards' answers do not fit together", "bring the shards' table definitions in line";
     MERGE_TOO_LARGE = "SHD1261" 1105 "HY000" Never "rows to be merged inside a transaction are more than the proxy may buffer", "read them outside of the transaction, or ask for fewer";
     MERGE_ORDER = "SHD1262" 1235 "42000" Never "an order of several shards' rows that the proxy cannot compare", "order by a number, a date, or a column the rules name";

@@ -49,6 +49,18 @@ nodes = "s{0..1}"
 shard_key = "user_id"
 with = "shop.users"
 nodes = "s{0..1}.carts_{0..3}"
+[tables."shop.stock"]
+shard_key = "id"
+function = { kind = "mod", shards = 4 }
+nodes = "s{0..1}.stock_{0..3}"
+[tables."shop.parts"]
+shard_key = "user_id"
+with = "shop.stock"
+nodes = "s{0..1}.parts_{0..3}"
+[moves.stock]
+tables = ["shop.stock", "shop.parts"]
+from.stock = { function = { kind = "mod", shards = 2 }, nodes = "s{0..1}.stock_{0..1}" }
+from.parts = { function = { kind = "mod", shards = 2 }, nodes = "s{0..1}.parts_{0..1}" }
 [moves.carts]
 tables = ["shop.carts"]
 from = "legacy"

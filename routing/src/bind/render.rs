@@ -4,7 +4,7 @@ use super::route::number;
 use super::{Facts, Kept, Leg, Route, Values, side_plan};
 use crate::lex;
 use crate::plan::{
-    DataPlan, Fact, Gather, Replacement, RoutePlan, Row, SidePlan, Span, Splice, When, Written,
+    DataPlan, Fact, Gather, OwnRows, Replacement, RoutePlan, Row, SidePlan, Span, Splice, When, Written,
 };
 use crate::refusal::Refusal;
 use crate::topology::{Node, Placement, Side, TableId, Topology};
@@ -111,7 +111,18 @@ impl Writer<'_> {
 
     fn replacement(&mut self, splice: &Splice) -> Result<(), Refusal> {
         match &splice.with {
-            Replacement::Table { table, written, alias } => self.table(*table, *written, alias.as_deref()),
+            Replacement::Table { table, written, alias, own } => {
+                self.table(*table, *written, own.as_ref());
+                if let Some(alias) = alias {
+                    self.out.extend_from_slice(b" AS ");
+                    quote(alias, self.out);
+                }
+            }
+            Replacement::AlsoOwn(own) => {
+                self.out.push(b')');
+                self.own(b" AND ", own);
+            }
+            Replacement::OnlyOwn(own) => self.own(b" WHERE ", own),
             Replacement::Database { logical } => {
                 let name = &self.topology.database_of(*logical).name;
                 let physical = self.topology.physical_database(self.leg.backend, name);
@@ -133,7 +144,28 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn table(&mut self, id: TableId, written: Written, alias: Option<&str>) {
+    fn own(&mut self, before: &[u8], own: &OwnRows) {
+        let Some(condition) = own.of(self.leg.shard) else { return };
+        self.out.extend_from_slice(before);
+        self.out.extend_from_slice(condition.as_bytes());
+    }
+
+    /// The table's name, or a table of those of its rows that belong there.
+    fn table(&mut self, id: TableId, written: Written, own: Option<&OwnRows>) {
+        let several = self.route.legs.len() > 1;
+        let condition = own.filter(|_| several).and_then(|own| own.of(self.leg.shard));
+        if condition.is_some() {
+            self.out.extend_from_slice(b"(SELECT * FROM ");
+        }
+        self.name(id, written);
+        if let Some(condition) = condition {
+            self.out.extend_from_slice(b" WHERE ");
+            self.out.extend_from_slice(condition.as_bytes());
+            self.out.push(b')');
+        }
+    }
+
+    fn name(&mut self, id: TableId, written: Written) {
         let table = self.topology.table_of(id);
         let node = node(table.placement(self.route.side), self.leg);
         if written == Written::Qualified {
@@ -142,10 +174,6 @@ impl Writer<'_> {
             self.out.push(b'.');
         }
         quote(node.map_or(&table.name, |node| &node.table), self.out);
-        if let Some(alias) = alias {
-            self.out.extend_from_slice(b" AS ");
-            quote(alias, self.out);
-        }
     }
 
     fn limit_sum(&mut self) -> Result<(), Refusal> {

@@ -182,6 +182,9 @@ fn of_shard(layout: &Layout, shard: ShardId) -> Leg {
 fn by_key_legs(by_key: &ByKey, values: Values<'_>, hint: Hint) -> Result<Vec<Leg>, Refusal> {
     let layout = &*by_key.layout;
     if let Hint::Shard(wanted) = hint {
+        if !layout.shared.is_empty() {
+            return Err(refusal::SPLIT_IN_PLACE.because("a shard hint"));
+        }
         return hinted(layout, wanted).map(|leg| vec![leg]);
     }
     let Some(mut found) = keys::shards(&by_key.keys, layout, values) else {

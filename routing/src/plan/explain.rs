@@ -138,11 +138,14 @@ fn explain_side(side: &SidePlan, topology: &Topology, depth: usize, out: &mut St
 
 fn replacement(with: &Replacement, topology: &Topology) -> String {
     match with {
-        Replacement::Table { table, written, alias } => {
+        Replacement::Table { table, written, alias, own } => {
             let database = if *written == Written::Qualified { "the database and " } else { "" };
             let alias = alias.as_ref().map(|alias| format!(" AS {alias}")).unwrap_or_default();
-            format!("{database}the shard's name of {}{alias}", topology.table_of(*table).name)
+            let own = own.as_ref().map(|_| ", when scattered its own rows of it").unwrap_or_default();
+            format!("{database}the shard's name of {}{alias}{own}", topology.table_of(*table).name)
         }
+        Replacement::AlsoOwn(_) => ") AND the row is the shard's own".to_owned(),
+        Replacement::OnlyOwn(_) => "WHERE the row is the shard's own".to_owned(),
         Replacement::Database { logical } => {
             format!("the backend's name of {}", topology.database_of(*logical).name)
         }

@@ -26,6 +26,7 @@ mod session;
 mod set;
 mod sides;
 mod splice;
+mod split;
 mod steady;
 mod touch;
 pub mod whole;
@@ -39,7 +40,7 @@ pub use command::{
 };
 pub use planner::plan;
 pub use replica::ServedBy;
-pub use splice::{Fact, Place, Replacement, Span, Splice, When, Written};
+pub use splice::{Fact, OwnRows, Place, Replacement, Span, Splice, When, Written};
 
 use crate::refusal::Refusal;
 use crate::topology::{BackendId, DatabaseId, Layout, MoveId, Node, TableId};

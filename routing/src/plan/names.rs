@@ -2,6 +2,7 @@
 
 use super::parse::Parsed;
 use super::scopes::{Aliased, Instance, Scopes};
+use super::split::own_rows;
 use super::{Replacement, Splice, When, Written};
 use crate::refusal::{self, Refusal};
 use crate::topology::{BackendId, DatabaseId, Side, TableId, Topology, is_system};
@@ -55,6 +56,8 @@ impl Names<'_> {
 pub(super) enum Renaming {
     /// `physical AS logical`
     Alias,
+    /// Likewise, or `(SELECT … FROM physical WHERE …) AS logical`, where not every row of the node is to be seen.
+    Derived,
     /// MariaDB knows no alias there: qualifiers get the physical name too.
     Qualifiers,
 }
@@ -81,10 +84,12 @@ pub(super) fn splices(
         let (start, end) = qualified.at;
         let with = match (instance.target, renaming) {
             (Target::Named(table), Renaming::Qualifiers) if differs(topology, instance, table, side) => {
-                Replacement::Table { table, written: Written::Bare, alias: None }
+                Replacement::Table { table, written: Written::Bare, alias: None, own: None }
             }
-            (Target::Named(table), Renaming::Alias)
-                if qualified.database.is_some() && differs(topology, instance, table, side) =>
+            (Target::Named(table), Renaming::Alias | Renaming::Derived)
+                if qualified.database.is_some()
+                    && (differs(topology, instance, table, side)
+                        || own_rows(topology, table, side).is_some()) =>
             {
                 Replacement::Text(quoted(&instance.written))
             }
@@ -112,13 +117,17 @@ fn of_instance(
     side: Side,
     renaming: Renaming,
 ) -> Option<Splice> {
+    let own = |table| match renaming {
+        Renaming::Derived => own_rows(topology, table, side),
+        Renaming::Alias | Renaming::Qualifiers => None,
+    };
     let (span, with) = match instance.target {
-        Target::Named(table) if differs(topology, instance, table, side) => {
+        Target::Named(table) if differs(topology, instance, table, side) || own(table).is_some() => {
             let written = if instance.database.is_some() { Written::Qualified } else { Written::Bare };
-            let alias = (renaming == Renaming::Alias && instance.aliased == Aliased::No)
+            let alias = (renaming != Renaming::Qualifiers && instance.aliased == Aliased::No)
                 .then(|| instance.written.clone());
             let (start, end) = instance.name;
-            (parsed.span(start, end), Replacement::Table { table, written, alias })
+            (parsed.span(start, end), Replacement::Table { table, written, alias, own: own(table) })
         }
         Target::Unnamed(logical) if moved(topology, logical) => {
             let (start, end) = instance.database?;

@@ -6,7 +6,7 @@ use super::names::{self, Renaming};
 use super::planner::Planner;
 use super::scopes::{Kind, OuterJoin, Scopes};
 use super::sides::Placed;
-use super::{Access, Gather, RoutePlan, SidePlan, Splice, aggregates, items, names::Target, order};
+use super::{Access, Gather, RoutePlan, SidePlan, Splice, aggregates, items, names::Target, order, split};
 use crate::refusal::{self, Refusal};
 use crate::topology::{Placement, Side, Topology};
 
@@ -20,7 +20,7 @@ pub(super) fn side(
     let topology = planner.names.topology;
     let placed = Placed::new(topology, scopes, side);
     let (route, because) = placed.read(&planner.parsed, scopes, planner.home()?)?;
-    let mut splices = names::splices(&planner.parsed, topology, scopes, side, Renaming::Alias);
+    let mut splices = names::splices(&planner.parsed, topology, scopes, side, Renaming::Derived);
     splices.extend(planner.fact_splices());
     let names = items::named(&planner.parsed, query, &splices);
     splices.extend(names);
@@ -53,6 +53,7 @@ fn scattered(
     let select = one_select(query, scopes)?;
     plain(planner, scopes, select)?;
     adds_no_rows(topology, scopes, side)?;
+    split::reads(planner, query, scopes, side)?;
     order::gather(&planner.parsed, topology, scopes, query, select)
 }
 

@@ -61,8 +61,10 @@ impl<'a> Placed<'a> {
         scopes: &Scopes,
         home: BackendId,
     ) -> Result<(RoutePlan, String), Refusal> {
-        if let [first, others @ ..] = self.sharded.as_slice() {
-            return self.by_key(first, others, parsed, scopes);
+        if let [first, ..] = self.sharded.as_slice() {
+            // One that is split in place tells of it.
+            let first = self.sharded.iter().find(|layout| !layout.shared.is_empty()).unwrap_or(first);
+            return self.by_key(first, parsed, scopes);
         }
         let one = |backend| Ok((RoutePlan::Backend(backend), String::new()));
         match (self.fixed.as_slice(), self.broadcast.as_slice()) {
@@ -91,11 +93,10 @@ impl<'a> Placed<'a> {
     fn by_key(
         &self,
         first: &Arc<Layout>,
-        others: &[&'a Arc<Layout>],
         parsed: &Parsed<'_>,
         scopes: &Scopes,
     ) -> Result<(RoutePlan, String), Refusal> {
-        if others.iter().any(|layout| layout.group != first.group) {
+        if self.sharded.iter().any(|layout| layout.group != first.group) {
             return Err(refusal::NOT_COLOCATED.because(""));
         }
         let mut backends: Vec<BackendId> = first.nodes.iter().map(|node| node.backend).collect();

@@ -1,6 +1,6 @@
 //! Which bytes of a statement are replaced on the way to a shard, and with what.
 
-use crate::topology::{DatabaseId, TableId};
+use crate::topology::{DatabaseId, ShardId, TableId};
 
 /// A byte range of the representative statement, told so that it fits every statement of the shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,13 @@ pub enum When {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replacement {
-    /// The physical name of this table on the shard's node, quoted.
-    Table { table: TableId, written: Written, alias: Option<String> },
+    /// The physical name of this table on the shard's node, quoted. Where several shards are asked, some of whose nodes
+    /// have rows of others as well, the table of its own.
+    Table { table: TableId, written: Written, alias: Option<String>, own: Option<OwnRows> },
+    /// The end of a condition in parentheses, and that the rows are the shard's own.
+    AlsoOwn(OwnRows),
+    /// A condition, where there is none: that the rows are the shard's own.
+    OnlyOwn(OwnRows),
     /// The physical database of the backend, quoted.
     Database { logical: DatabaseId },
     /// The same for every shard.
@@ -46,6 +51,18 @@ pub enum Replacement {
     Fact(Fact),
     /// `LIMIT`'s count, pushed down as `offset + count`.
     LimitSum,
+}
+
+/// The conditions under which rows belong on nodes that have others as well, by shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnRows(pub Vec<(ShardId, String)>);
+
+impl OwnRows {
+    /// The condition of one shard; `None` where every row of its node belongs there.
+    #[must_use]
+    pub fn of(&self, shard: ShardId) -> Option<&str> {
+        self.0.iter().find(|(of, _)| *of == shard).map(|(_, condition)| condition.as_str())
+    }
 }
 
 /// A function or variable about the session.

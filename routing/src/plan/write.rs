@@ -10,7 +10,7 @@ use super::planner::Planner;
 use super::read::{self, Unsharded};
 use super::scopes::Scopes;
 use super::sides::Placed;
-use super::{Gather, InsertId, Operand, RoutePlan, Row, SidePlan, Span};
+use super::{Gather, InsertId, Operand, RoutePlan, Row, SidePlan, Span, split};
 use crate::lex::words::TokenKind;
 use crate::refusal::{self, Refusal};
 use crate::schema::TableSchema;
@@ -127,9 +127,15 @@ pub(super) fn side(
     }
     let mut splices = names::splices(&planner.parsed, topology, scopes, side, renaming);
     splices.extend(planner.fact_splices());
+    if split::ignores(planner, write) {
+        split::meets_others(planner, scopes, side)?;
+    }
+    let kept = split::writes(planner, scopes, side);
+    splices.extend(kept.iter().flatten().cloned());
     splices.sort_by_key(|splice| splice.span.start);
     let gather = match &route {
         RoutePlan::EveryNode(_) => Gather::First,
+        RoutePlan::ByKey(_) if let Err(refusal) = kept => Gather::Single(refusal),
         RoutePlan::ByKey(_) if !only_shards_change(planner, scopes, side) => {
             Gather::Single(refusal::SCATTERED_SUBQUERY.because(""))
         }
@@ -252,6 +258,9 @@ pub(super) fn insert_side(
         && assigned(assignments, layout).is_some()
     {
         return Err(refusal::SHARD_KEY_CHANGED.because(layout.key.clone()));
+    }
+    if split::overwrites(planner, insert) {
+        split::meets_others(planner, scopes, side)?;
     }
     let schema = topology.table_of(table).schema.as_deref();
     let columns = columns(insert, schema)

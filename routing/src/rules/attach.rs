@@ -32,6 +32,14 @@ pub fn attach(topology: &mut Topology, id: TableId, schema: Arc<TableSchema>) ->
             ));
         }
         *layout = Arc::new(Layout { range: range(column), longest: column.longest, ..folded(layout, &of)? });
+        let is_untold = |shard| layout.at_home(&layout.key, &column.kind, shard).is_none();
+        if layout.shared.iter().copied().any(is_untold) {
+            return Err(format!(
+                "no server can tell by `{}` which rows have left `{}`, which would be split in place; give the tables of \
+                 the new layout names of their own",
+                layout.key, table.name
+            ));
+        }
         key_type = Some(of);
     }
     if let Some(id) = &table.id {

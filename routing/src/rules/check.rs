@@ -28,6 +28,7 @@ pub(super) fn topology(
     for moving in &raw.moves {
         check.moving(moving);
     }
+    check.splits_in_place();
     check.places_are_used_once(raw);
     check.topology.across_shards = check.across_shards(raw);
     check.topology
@@ -332,6 +333,7 @@ impl Check<'_> {
             longest: None,
             function,
             nodes,
+            shared: Vec::new(),
             group,
         };
         Some(Placement::Sharded(Arc::new(layout)))

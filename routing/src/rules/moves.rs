@@ -254,6 +254,7 @@ impl Check<'_> {
             longest: None,
             function,
             nodes,
+            shared: Vec::new(),
             group,
         })))
     }

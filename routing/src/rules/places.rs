@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::check::Check;
 use super::raw::Raw;
-use crate::topology::{BackendId, Database, DatabaseId, Node, Side, Table};
+use crate::function::ShardFunction;
+use crate::topology::{BackendId, Database, DatabaseId, Layout, Node, Placement, ShardId, Side, Table};
 
 /// A server and a physical database on it.
 type Place<'a> = (&'a str, u16, &'a str);
@@ -14,6 +16,18 @@ impl Check<'_> {
     pub(super) fn places_are_used_once(&self, raw: &Raw) {
         self.databases_are_apart(raw);
         self.tables_are_apart(raw);
+    }
+
+    /// Notes which shards of a moving table stay where they were, so that only a part of their rows leaves.
+    pub(super) fn splits_in_place(&mut self) {
+        for table in &mut self.topology.tables {
+            let Some(moving) = &table.moving else { continue };
+            let Placement::Sharded(layout) = &mut table.placement else { continue };
+            let shards = (0..).map(ShardId).zip(&layout.nodes);
+            let stays = |(shard, node): &(ShardId, &Node)| is_split(layout, *shard, node, &moving.source);
+            let shared: Vec<ShardId> = shards.filter(stays).map(|(shard, _)| shard).collect();
+            Arc::make_mut(layout).shared = shared;
+        }
     }
 
     fn place(&self, backend: BackendId, database: DatabaseId) -> Place<'_> {
@@ -58,10 +72,15 @@ impl Check<'_> {
                 let Some((other, of)) = owners.insert(place, (table, side)) else { continue };
                 let shown = format!("{}.{}", self.topology.backend(node.backend).name, node.table);
                 let is_same = other.database == table.database && other.name == table.name;
+                if is_same && of != side && is_shared(table, node) {
+                    continue;
+                }
                 let message = if is_same && of != side {
                     format!(
-                        "{shown} belongs to both layouts of `{}`: one would see rows that are the other's; give the \
-                         tables of the new layout names of their own",
+                        "{shown} belongs to both layouts of `{}`, and rows would come to it that are not there, or \
+                         nobody could tell which of its rows have left: a table is split in place by mod, range, list or \
+                         time alone, and keeps none but rows of its own; else give the tables of the new layout names of \
+                         their own",
                         table.name
                     )
                 } else {
@@ -78,6 +97,27 @@ impl Check<'_> {
         let is = |name: &str| name == table.name || name == format!("{database}.{}", table.name);
         raw.tables.iter().find(|raw| is(&raw.name)).map(|raw| raw.at.clone())
     }
+}
+
+/// Has the older layout every row of the shard on this node, and can a server tell those that have left?
+fn is_split(layout: &Layout, shard: ShardId, node: &Node, source: &Placement) -> bool {
+    let is_told = !matches!(layout.function, ShardFunction::Slots { .. });
+    is_told
+        && match source {
+            Placement::Single(whole) => whole == node,
+            Placement::Broadcast(_) => false,
+            Placement::Sharded(older) => {
+                let place = (0..).map(ShardId).zip(&older.nodes).find(|(_, whole)| *whole == node);
+                older.key.eq_ignore_ascii_case(&layout.key)
+                    && place
+                        .is_some_and(|(place, _)| layout.function.is_within(shard, &older.function, place))
+            }
+        }
+}
+
+fn is_shared(table: &Table, node: &Node) -> bool {
+    let Placement::Sharded(layout) = &table.placement else { return false };
+    layout.shared.iter().any(|shard| layout.nodes[shard.0 as usize] == *node)
 }
 
 /// The physical tables of both sides, each with a side it is of.

@@ -191,8 +191,11 @@ fn no_place_has_rows_of_two_tables() {
         )
     };
     assert_eq!(problem(&older("{a,b}.old")), None);
-    let both = problem(&older("{a,b}.t_{0..1}")).unwrap();
-    assert!(both.contains("tables.t.nodes: a.t_0 belongs to both layouts of `t`"), "{both}");
+    assert_eq!(problem(&older("{a,b}.t_{0..1}")), None, "a.t_0 keeps half of its rows");
+    let both = problem(&older("{a,b}.t_{1..2}")).unwrap();
+    assert!(both.contains("tables.t.nodes: a.t_1 belongs to both layouts of `t`"), "{both}");
+    let hashed = problem(&older("{a,b}.t_{0..1}").replace("mod", "hash")).unwrap();
+    assert!(hashed.contains("tables.t.nodes: a.t_0 belongs to both layouts of `t`"), "{hashed}");
     let same_server = BASE.replace("@h:2", "@h:1/d");
     let nodes = "nodes = [\"a.t\", \"b.t\"]";
     let twice = problem(&format!(

@@ -12,6 +12,7 @@ use crate::refusal::{self, Refusal};
 use crate::schema::TableSchema;
 use crate::stored::StoredFunctions;
 
+mod at_home;
 mod backend;
 mod moves;
 mod placement;

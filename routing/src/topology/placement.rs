@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::BackendId;
+use super::{BackendId, ShardId};
 use crate::function::ShardFunction;
 use crate::key::{KeyType, KeyValue};
 use crate::schema::Length;
@@ -32,6 +32,9 @@ pub struct Layout {
     pub function: ShardFunction,
     /// One node per shard, in shard order.
     pub nodes: Vec<Node>,
+    /// Shards whose node belongs to the older layout of a move as well, which this one splits in place: rows that have
+    /// left them are there too, until a cleanup removes them.
+    pub shared: Vec<ShardId>,
     /// Tables of the same group have the same function over the same backends in the same order, so a join on
     /// their shard keys never leaves a shard.
     pub group: u32,
