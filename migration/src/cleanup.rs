@@ -6,6 +6,7 @@
 //! - Every stage is saved before it begins, and begins by looking at what is there, so it may run twice.
 //! - A table whose number of rows is not what it was is left alone: somebody still writes to it. Rows that changed without
 //!   a change of their number are not noticed.
+//! - A table that was split in place stays; the rows that have left it are deleted, after the same grace time.
 //! - Rows of a large table are deleted by primary key, some at a time, before it is dropped: dropping it whole would stall
 //!   its server. A table with triggers is dropped whole: they must not fire.
 
@@ -41,6 +42,9 @@ pub struct Leftover {
     /// The logical `database.table`.
     pub logical: String,
     pub table: String,
+    /// The rows that have left a table split in place, as a condition. `None`: the table as a whole is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<String>,
     /// When the way back was closed; not known when its server was away then, or while double write still wrote.
     pub rows: Option<u64>,
     pub stage: Stage,
@@ -135,6 +139,12 @@ impl Leftover {
         matches!(self.stage, Stage::Renaming { .. } | Stage::Dropping { .. })
     }
 
+    /// Is it gone?
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self.stage, Stage::Dropped { .. })
+    }
+
     /// The name under which it is there now, or under which it shall be.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -154,14 +164,19 @@ pub fn old_name(table: &str, date: &str, number: usize) -> String {
     format!("{PREFIX}{kept}{end}")
 }
 
-/// How many rows a table has; `None`: there is none of that name.
+/// How many rows a table has, or how many under a condition; `None`: there is none of that name.
 ///
 /// # Errors
 /// Whatever the server reports.
-pub async fn count(connection: &mut Conn, database: &str, table: &str) -> Result<Option<u64>, WorkError> {
+pub async fn count(
+    connection: &mut Conn,
+    database: &str,
+    table: &str,
+    only: Option<&str>,
+) -> Result<Option<u64>, WorkError> {
     const NO_SUCH_DATABASE: u16 = 1049;
     const NO_SUCH_TABLE: u16 = 1146;
-    let sql = format!("SELECT COUNT(*) FROM {}.{}", quoted(database), quoted(table));
+    let sql = format!("SELECT COUNT(*) FROM {}.{}{}", quoted(database), quoted(table), condition(only));
     match connection.query_first(sql).await {
         Err(mysql_async::Error::Server(error)) if matches!(error.code, NO_SUCH_DATABASE | NO_SUCH_TABLE) => {
             Ok(None)
@@ -205,7 +220,12 @@ pub async fn rename(connection: &mut Conn, of: &Leftover, to: &str) -> Result<()
     run(connection, backend, &sql).await
 }
 
-/// Deletes at most so many rows from the beginning of a table. Returns how many there were.
+fn condition(only: Option<&str>) -> String {
+    only.map(|only| format!(" WHERE {only}")).unwrap_or_default()
+}
+
+/// Deletes at most so many rows from the beginning of a table, of all or of those under a condition. Returns how many
+/// there were.
 ///
 /// # Errors
 /// Whatever the server reports.
@@ -213,6 +233,7 @@ pub async fn delete_some(
     connection: &mut Conn,
     holder: &Holder,
     table: &str,
+    only: Option<&str>,
     rows: u32,
 ) -> Result<u64, WorkError> {
     let primary =
@@ -220,7 +241,8 @@ pub async fn delete_some(
     let columns: Vec<String> = primary.iter().map(|column| quoted(column)).collect();
     let order = if columns.is_empty() { String::new() } else { format!(" ORDER BY {}", columns.join(", ")) };
     let table = format!("{}.{}", quoted(&holder.database), quoted(table));
-    run(connection, &holder.backend, &format!("DELETE FROM {table}{order} LIMIT {rows}")).await?;
+    let sql = format!("DELETE FROM {table}{}{order} LIMIT {rows}", condition(only));
+    run(connection, &holder.backend, &sql).await?;
     Ok(connection.affected_rows())
 }
 
@@ -267,7 +289,7 @@ pub async fn run_on(connection: &mut Conn, holder: &Holder, sql: &str) -> Result
 /// # Errors
 /// Whatever the server reports.
 pub async fn spent(connection: &mut Conn, database: &str, table: &str) -> Result<Spent, WorkError> {
-    match count(connection, database, table).await? {
+    match count(connection, database, table, None).await? {
         None => Ok(Spent::Gone),
         Some(rows) if table == tune::TABLE && rows > 0 => Ok(Spent::Needed),
         Some(_) => Ok(Spent::Yes),
@@ -296,7 +318,8 @@ mod tests {
     fn leftover(stage: Stage) -> Leftover {
         let holder =
             Holder { backend: "legacy".into(), address: "127.0.0.1:1".into(), database: "shop".into() };
-        Leftover { holder, logical: "shop.users".into(), table: "users".into(), rows: Some(3), stage }
+        let (logical, table) = ("shop.users".into(), "users".into());
+        Leftover { holder, logical, table, only: None, rows: Some(3), stage }
     }
 
     #[test]

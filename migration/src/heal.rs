@@ -209,16 +209,14 @@ async fn one(
     // The row may have gone to another node of the authority since, so all of them are asked.
     let mut held = line::hold(pool, table, authority, key).await?;
     let other = authority.other();
-    for (place, end) in table.ends(other).iter().enumerate() {
-        let mut connection = pool.take(&end.server).await?;
+    for place in 0..table.ends(other).len() {
         // Statements one by one: each is right by itself and the entries are there until all have run.
         for statement in held.statements(table, other, place, key) {
-            connection.query_drop(statement).await?;
+            held.write(pool, table, other, place, statement).await?;
         }
-        pool.give(&end.server, connection);
     }
     let ids: Vec<u64> = entries.iter().map(|stored| stored.id).collect();
-    held.run(&journal.server, dirty::remove(&journal.database, &ids)).await?;
+    held.run(&journal.server, dirty::remove(&journal.database, &ids).into_bytes()).await?;
     held.release(pool).await
 }
 

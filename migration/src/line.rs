@@ -20,6 +20,8 @@ use crate::tables::{MovingTable, WorkError};
 pub(crate) struct Held {
     /// The row; where the authority has several copies, the one that its own routing wants.
     pub image: Option<Image>,
+    /// The node where the authority's own routing wants it, if it is there.
+    at_home: Option<usize>,
     /// The nodes where the other side's routing wants it.
     pub homes: Range<usize>,
     begun: Vec<(Server, Conn)>,
@@ -39,7 +41,7 @@ pub(crate) async fn hold(
     let rest = format!("{} LOCK IN SHARE MODE", table.shape.with_keys(std::slice::from_ref(key)));
     let mut begun: Vec<(Server, Conn)> = Vec::new();
     let mut image = None;
-    let mut at_home = 0;
+    let mut at_home = Vec::new();
     for (place, end) in table.ends(authority).iter().enumerate() {
         let at = match begun.iter().position(|(server, _)| server.is_same_process(&end.server)) {
             Some(at) => at,
@@ -54,13 +56,15 @@ pub(crate) async fn hold(
         for row in found {
             // Of a table that both sides have, rows that belong elsewhere are the other side's.
             let is_home = table.homes(authority, &row)?.contains(&place);
-            at_home += usize::from(is_home);
+            if is_home {
+                at_home.push(place);
+            }
             if is_home || (image.is_none() && !table.is_shared(authority, end)) {
                 image = Some(row);
             }
         }
     }
-    if at_home > 1 && table.told_by(authority).is_some() {
+    if at_home.len() > 1 && table.told_by(authority).is_some() {
         for (server, mut connection) in begun {
             connection.query_drop("ROLLBACK").await?;
             pool.give(&server, connection);
@@ -73,7 +77,7 @@ pub(crate) async fn hold(
         Some(image) => table.homes(authority.other(), image)?,
         None => 0..0,
     };
-    Ok(Held { image, homes, begun })
+    Ok(Held { image, at_home: at_home.last().copied(), homes, begun })
 }
 
 impl Held {
@@ -82,8 +86,9 @@ impl Held {
         self.homes.clone().next()
     }
 
-    /// What makes the node of the other side at `place` hold what it must. Empty where both sides have one physical
-    /// table: whatever it holds is the authority's.
+    /// What makes the node of the other side at `place` hold what it must. Empty for a row that stays: a physical table that
+    /// both sides have holds rows of the source's, whichever side they are at home on, and of the target's those that are
+    /// at home there.
     pub(crate) fn statements(
         &self,
         table: &MovingTable,
@@ -92,7 +97,8 @@ impl Held {
         key: &Key,
     ) -> Vec<Vec<u8>> {
         let end = &table.ends(other)[place];
-        if table.is_shared(other, end) {
+        let is_there = |home: usize| table.ends(other.other())[home].is_same(end);
+        if table.is_shared(other, end) && (other == Side::Target || self.at_home.is_some_and(is_there)) {
             return Vec::new();
         }
         match &self.image {
@@ -113,10 +119,30 @@ impl Held {
     }
 
     /// Runs a statement in the transaction that holds the row.
-    pub(crate) async fn run(&mut self, server: &Server, statement: String) -> Result<(), WorkError> {
+    pub(crate) async fn run(&mut self, server: &Server, statement: Vec<u8>) -> Result<(), WorkError> {
         let holder = self.begun.iter_mut().find(|(held, _)| held.is_same_process(server));
         let (_, connection) = holder.expect("the statement concerns a server of the authority");
         Ok(connection.query_drop(statement).await?)
+    }
+
+    /// Runs a statement at a node of the other side: by itself, or in the transaction that holds the row where that has the
+    /// node's rows locked as well.
+    pub(crate) async fn write(
+        &mut self,
+        pool: &Pool,
+        table: &MovingTable,
+        other: Side,
+        place: usize,
+        statement: Vec<u8>,
+    ) -> Result<(), WorkError> {
+        let end = &table.ends(other)[place];
+        if table.is_shared(other, end) {
+            return self.run(&end.server, statement).await;
+        }
+        let mut connection = pool.take(&end.server).await?;
+        connection.query_drop(statement).await?;
+        pool.give(&end.server, connection);
+        Ok(())
     }
 
     /// Lets the row go, and commits what [`Held::run`] did.

@@ -10,7 +10,7 @@ use shardway_routing::topology::{Server, Side};
 
 use crate::position::Position;
 use crate::stream::{Change, Item, Stream, StreamError, Watched, WatchedTable};
-use crate::tables::MovingTable;
+use crate::tables::{End, MovingTable};
 use crate::verify::report::RowKey;
 
 /// A row, and what was done to it as a whole. The last rows before the end may have come over all the same: connections
@@ -39,10 +39,11 @@ pub async fn between(
 ) -> Result<Vec<Missed>, StreamError> {
     let (mut watched, mut owners) = (Watched::default(), Vec::new());
     for table in tables {
-        for end in table.origins(side).iter().filter(|end| end.server.is_same_process(server)) {
+        let here = |(_, end): &(usize, &End)| end.server.is_same_process(server);
+        for (place, end) in table.origins(side).iter().enumerate().filter(here) {
             let (database, name) = (end.database.clone(), end.name.clone());
             watched.tables.push(WatchedTable { database, table: name, shape: table.shape.clone() });
-            owners.push(table);
+            owners.push((table, place));
         }
     }
     let read = async {
@@ -52,13 +53,14 @@ pub async fn between(
             match stream.next().await? {
                 Item::Changes(changes) => {
                     for row in changes {
-                        let Some(table) = owners.get(row.table) else { continue };
+                        let Some((table, place)) = owners.get(row.table) else { continue };
+                        let Some(change) = table.own_change(side, *place, row.change) else { continue };
                         let key = |image| RowKey::from(&table.shape.key_of(image));
                         let mut note = |image, change| {
                             let whole = found.entry((table.name.clone(), key(image))).or_insert(change);
                             *whole = together(whole, change);
                         };
-                        match &row.change {
+                        match &change {
                             Change::Insert(image) => note(image, "inserted"),
                             Change::Delete(image) => note(image, "deleted"),
                             Change::Update { before, after } if key(before) == key(after) => {

@@ -22,7 +22,7 @@ use crate::image::Key;
 use crate::line::{self, Held};
 use crate::pool::Pool;
 use crate::record;
-use crate::tables::{End, MovingTable, WorkError};
+use crate::tables::{MovingTable, WorkError};
 use crate::verify::judge::{Copy, Kind, judge};
 use crate::verify::now_s;
 use crate::verify::report::{Difference, RowKey};
@@ -177,7 +177,7 @@ impl Work<'_> {
         let mut last = "somebody holds the row".to_owned();
         for _ in 0..ATTEMPTS {
             converge.converge().await?;
-            let held = match line::hold(self.pool, self.table, self.authority, key).await {
+            let mut held = match line::hold(self.pool, self.table, self.authority, key).await {
                 Ok(held) => held,
                 Err(error) if error.is_passing() => {
                     last = error.to_string();
@@ -189,7 +189,7 @@ impl Work<'_> {
             let done = match tokio::time::timeout(CATCH_UP_MAX, converge.converge()).await {
                 Ok(caught_up) => {
                     caught_up?;
-                    self.under_lock(&held, key).await
+                    self.under_lock(&mut held, key).await
                 }
                 Err(_) => Err(WorkError::Interrupted("the other side did not catch up in time".into())),
             };
@@ -203,7 +203,7 @@ impl Work<'_> {
         Ok((Done::Failed(last), Vec::new()))
     }
 
-    async fn under_lock(&self, held: &Held, key: &Key) -> Result<(Done, Vec<Difference>), WorkError> {
+    async fn under_lock(&self, held: &mut Held, key: &Key) -> Result<(Done, Vec<Difference>), WorkError> {
         let other = self.authority.other();
         let copies = self.copies(key).await?;
         let row = held.image.as_ref().zip(held.home());
@@ -219,7 +219,7 @@ impl Work<'_> {
         if self.run == Run::Dry {
             return Ok((Done::WouldRepair, faults));
         }
-        for (place, end) in self.table.ends(other).iter().enumerate() {
+        for place in 0..self.table.ends(other).len() {
             let has = copies.iter().find(|(of, _)| *of == place);
             let wants = held.image.as_ref().filter(|_| held.homes.contains(&place));
             let in_line = match (has, wants) {
@@ -230,7 +230,7 @@ impl Work<'_> {
             if !in_line {
                 let action = if wants.is_some() { "written" } else { "deleted" };
                 let statements = held.statements(self.table, other, place, key);
-                self.write(end, statements, first, action).await?;
+                self.write(held, place, statements, first, action).await?;
             }
         }
         Ok((Done::Repaired, faults))
@@ -244,11 +244,8 @@ impl Work<'_> {
             let mut connection = self.pool.take(&end.server).await?;
             let rows = images(&mut connection, &self.table.shape, &end.table, &rest).await?;
             self.pool.give(&end.server, connection);
-            for image in rows {
-                if !self.table.is_shared(other, end) || self.table.home(other, &image)? == place {
-                    copies.push((place, image));
-                }
-            }
+            let own = rows.into_iter().filter(|image| self.table.owns(other, place, image));
+            copies.extend(own.map(|image| (place, image)));
         }
         Ok(copies)
     }
@@ -256,21 +253,29 @@ impl Work<'_> {
     /// Writes one node, with the record of it.
     async fn write(
         &self,
-        end: &End,
+        held: &mut Held,
+        place: usize,
         statements: Vec<Vec<u8>>,
         difference: &Difference,
         action: &str,
     ) -> Result<(), WorkError> {
-        let mut connection = self.pool.take(&end.server).await?;
-        connection.query_drop("BEGIN").await?;
-        for statement in statements {
-            connection.query_drop(statement).await?;
+        let other = self.authority.other();
+        let end = &self.table.ends(other)[place];
+        let record = record::insert_repair(&end.database, self.move_name, difference, action).into_bytes();
+        let all = statements.into_iter().chain([record]);
+        if self.table.is_shared(other, end) {
+            for statement in all {
+                held.write(self.pool, self.table, other, place, statement).await?;
+            }
+        } else {
+            let mut connection = self.pool.take(&end.server).await?;
+            connection.query_drop("BEGIN").await?;
+            for statement in all {
+                connection.query_drop(statement).await?;
+            }
+            connection.query_drop("COMMIT").await?;
+            self.pool.give(&end.server, connection);
         }
-        connection
-            .query_drop(record::insert_repair(&end.database, self.move_name, difference, action))
-            .await?;
-        connection.query_drop("COMMIT").await?;
-        self.pool.give(&end.server, connection);
         tracing::warn!(
             r#move = self.move_name,
             table = self.table.name,

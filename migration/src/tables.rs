@@ -7,6 +7,7 @@ use shardway_routing::topology::{BackendId, MoveId, Node, Placement, Server, Sid
 
 use crate::filter::Filter;
 use crate::image::{Image, ImageShape, Key, quoted};
+use crate::stream::Change;
 
 /// A table on its way.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct MovingTable {
     shard_key: Option<(String, KeyType)>,
     source: Ends,
     target: Ends,
+    /// Places on the source and on the target that are one physical table, which is split in place.
+    shared: Vec<(usize, usize)>,
 }
 
 /// Where one side has its rows.
@@ -40,6 +43,14 @@ pub struct End {
     pub name: String,
     /// `` `database`.`table` ``
     pub table: String,
+}
+
+impl End {
+    /// Do both name one physical table?
+    #[must_use]
+    pub fn is_same(&self, other: &End) -> bool {
+        self.server.is_same_process(&other.server) && self.table == other.table
+    }
 }
 
 /// What stopped a worker.
@@ -122,15 +133,21 @@ pub fn of_move(topology: &Topology, by: MoveId) -> Result<Vec<MovingTable>, Refu
 pub fn of_table(topology: &Topology, id: TableId) -> Result<MovingTable, Refusal> {
     let table = topology.table_of(id);
     let schema = table.schema.as_ref().ok_or_else(|| refusal::SCHEMA_UNKNOWN.because(table.name.clone()))?;
-    let ends = |side| ends(topology, id, side);
+    let (source, target) = (ends(topology, id, Side::Source), ends(topology, id, Side::Target));
+    let pairs = source.nodes.iter().enumerate().flat_map(|(here, one)| {
+        let same = move |(_, other): &(usize, &End)| one.is_same(other);
+        target.nodes.iter().enumerate().filter(same).map(move |(there, _)| (here, there))
+    });
+    let shared = pairs.collect();
     Ok(MovingTable {
         id,
         name: topology.full_name(id),
         shape: ImageShape::of(schema)?,
         filter: None,
         shard_key: table.shard_key().map(str::to_owned).zip(table.key_type().cloned()),
-        source: ends(Side::Source),
-        target: ends(Side::Target),
+        source,
+        target,
+        shared,
     })
 }
 
@@ -190,8 +207,44 @@ impl MovingTable {
     /// Is that physical table one of the other side's as well, as when a layout doubles and half of every shard stays?
     #[must_use]
     pub fn is_shared(&self, side: Side, end: &End) -> bool {
-        let same = |other: &End| other.server.is_same_process(&end.server) && other.table == end.table;
-        self.ends(side.other()).iter().any(same)
+        !self.shared.is_empty() && self.ends(side.other()).iter().any(|other| other.is_same(end))
+    }
+
+    /// Has a row of a side its home there, as far as a physical table that both sides have tells them apart? The others
+    /// there are the other side's: a row that has left, or that was written back.
+    #[must_use]
+    pub fn owns(&self, side: Side, place: usize, image: &Image) -> bool {
+        let is_shared = self.is_shared(side, &self.ends(side)[place]);
+        // One without a home is told of by whoever looks for it.
+        !is_shared || self.home(side, image).map_or(true, |home| home == place)
+    }
+
+    /// What a change at a place of a side changes of the rows that have their home there.
+    #[must_use]
+    pub fn own_change(&self, side: Side, place: usize, change: Change) -> Option<Change> {
+        if self.shared.is_empty() {
+            return Some(change);
+        }
+        let owns = |image: &Image| self.owns(side, place, image);
+        match change {
+            Change::Insert(image) => owns(&image).then_some(Change::Insert(image)),
+            Change::Delete(image) => owns(&image).then_some(Change::Delete(image)),
+            Change::Update { before, after } => match (owns(&before), owns(&after)) {
+                (true, true) => Some(Change::Update { before, after }),
+                (true, false) => Some(Change::Delete(before)),
+                (false, true) => Some(Change::Insert(after)),
+                (false, false) => None,
+            },
+        }
+    }
+
+    /// Is the row at home on both sides in one physical table, so that nobody carries it?
+    fn stays(&self, image: &Image) -> bool {
+        !self.shared.is_empty()
+            && match (self.home(Side::Source, image), self.home(Side::Target, image)) {
+                (Ok(here), Ok(there)) => self.shared.contains(&(here, there)),
+                _ => false,
+            }
     }
 
     /// Can rows be written over several connections at once? Not where two keys that differ as bytes may name the same
@@ -251,6 +304,16 @@ impl MovingTable {
             Placement::Broadcast(_) => Ok(0..self.side(side).nodes.len()),
             Placement::Single(_) | Placement::Sharded(_) => self.home(side, image).map(|home| home..home + 1),
         }
+    }
+
+    /// The nodes of a side to which a row must be carried from the other: those that must hold it, unless it stays where
+    /// it is.
+    ///
+    /// # Errors
+    /// When no shard takes its key.
+    pub fn arrives(&self, side: Side, image: &Image) -> Result<std::ops::Range<usize>, WorkError> {
+        let homes = self.homes(side, image)?;
+        Ok(if self.stays(image) { 0..0 } else { homes })
     }
 
     /// Where on a side a row belongs; of copies, the first.

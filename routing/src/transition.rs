@@ -15,12 +15,13 @@ mod places;
 use self::databases::default_of;
 use self::places::{authority, described};
 use crate::refusal::{self, Refusal};
-use crate::topology::{DoubleWrite, IdColumn, Move, Side, Table, TableId, Topology};
+use crate::topology::{DoubleWrite, IdColumn, Move, Placement, Side, Table, TableId, Topology};
 
 /// What has been done about the moves, which no rule file can say.
 pub trait Facts {
     fn synced(&self, move_name: &str) -> Synced;
     fn source_kept(&self, move_name: &str) -> SourceKept;
+    fn cleaned(&self, move_name: &str) -> Cleaned;
 }
 
 /// Has the target every row of the source, and every write since?
@@ -33,6 +34,13 @@ pub enum Synced {
 /// Has the source received every write since the target owns writes?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKept {
+    Yes,
+    No,
+}
+
+/// Are the rows that have left tables split in place gone from there?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleaned {
     Yes,
     No,
 }
@@ -185,6 +193,7 @@ impl Changes<'_> {
                     ALL,
                 );
             } else if moved != moves(self.new, new) || before.is_none() {
+                let left = before.and_then(|before| self.rows_left(self.old.table_of(before)));
                 let holds = vec![
                     Hold::Table { database: database.clone(), table: new.name.to_lowercase() },
                     Hold::Unnamed { database: database.clone() },
@@ -193,13 +202,23 @@ impl Changes<'_> {
                     of.map_or_else(|| "not moving".to_owned(), |name| format!("in move {name}"))
                 };
                 let to = text(moves(self.new, new));
-                self.add(&format!("tables.{}", new.name), text(moved), to, Effect::Barrier(holds), ALL);
+                let effect = left.map_or(Effect::Barrier(holds), Effect::Refused);
+                self.add(&format!("tables.{}", new.name), text(moved), to, effect, ALL);
             } else if !self.same_ends(before, id) {
                 let refused = Effect::Refused(refusal::LAYOUT_CHANGED.because(new.name.clone()));
                 self.add(&format!("tables.{}", new.name), "a layout", "another layout", refused, ALL);
             }
         }
         self.tables_gone();
+    }
+
+    /// Why a table cannot leave its move: rows that have left its nodes would be seen there again.
+    fn rows_left(&self, old: &Table) -> Option<Refusal> {
+        let of = self.old.move_of(old.moving.as_ref()?.by);
+        let Placement::Sharded(layout) = &old.placement else { return None };
+        let stays = of.writes == Side::Target && !layout.shared.is_empty();
+        let is_left = stays && self.facts.cleaned(&of.name) == Cleaned::No;
+        is_left.then(|| refusal::ROWS_LEFT.because(format!("{} after {}", old.name, of.name)))
     }
 
     fn tables_gone(&mut self) {

@@ -116,7 +116,7 @@ impl Batch {
         }
         self.bytes += ImageShape::weight(&image);
         let key = of.shape.key_of(&image);
-        for node in of.homes(other, &image)? {
+        for node in of.arrives(other, &image)? {
             self.ends(of, Place { table, node }, other, &key, fate(image.clone()));
         }
         Ok(())
@@ -129,7 +129,7 @@ impl Batch {
         }
         let key = of.shape.key_of(image);
         let told = of.told_by(other.other()).and_then(|column| image.0[column].clone());
-        for node in of.homes(other, image)? {
+        for node in of.arrives(other, image)? {
             self.ends(of, Place { table, node }, other, &key, Fate::Gone(told.clone()));
         }
         Ok(())

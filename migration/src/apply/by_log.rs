@@ -18,15 +18,15 @@ const READ_AHEAD: usize = 4_096;
 /// Bytes of rows read ahead.
 const READ_AHEAD_BYTES: u32 = 16 << 20;
 
-/// The physical tables of the followed server, and which table of the move each belongs to.
-fn watched(course: &Course) -> (Watched, Vec<usize>) {
+/// The physical tables of the followed server, and which table of the move each belongs to, at which place.
+fn watched(course: &Course) -> (Watched, Vec<(usize, usize)>) {
     let (mut tables, mut owners) = (Vec::new(), Vec::new());
     for (owner, table) in course.tables.iter().enumerate() {
-        for end in table.origins(course.authority) {
+        for (place, end) in table.origins(course.authority).iter().enumerate() {
             if end.server.is_same_process(&course.server) {
                 let (database, name) = (end.database.clone(), end.name.clone());
                 tables.push(WatchedTable { database, table: name, shape: table.shape.clone() });
-                owners.push(owner);
+                owners.push((owner, place));
             }
         }
     }
@@ -93,8 +93,8 @@ fn weight(item: &Item) -> u32 {
 
 struct Worker<'a> {
     tail: &'a Tail,
-    /// The move's table that each watched table belongs to.
-    owners: Vec<usize>,
+    /// The move's table that each watched table belongs to, and its place.
+    owners: Vec<(usize, usize)>,
     writer: Writer<'a>,
 }
 
@@ -121,7 +121,8 @@ impl Worker<'_> {
             match item {
                 Item::Changes(changes) => {
                     for row in changes {
-                        self.writer.take(self.owners[row.table], row.change)?;
+                        let (table, place) = self.owners[row.table];
+                        self.writer.take(table, place, row.change)?;
                     }
                     self.writer.flush_if_full().await?;
                 }

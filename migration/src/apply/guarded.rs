@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
 
 use super::batch::{Batch, Fate};
@@ -64,9 +63,10 @@ async fn suspects(
     };
     let doubtful: Vec<Key> = keys.iter().filter(|key| !is_as_left(key)).cloned().collect();
     let mut here: HashMap<Key, Vec<Image>> = HashMap::new();
-    for end in table.origins(authority) {
+    for (place, end) in table.origins(authority).iter().enumerate() {
         for (key, image) in rows(pool, table, end, &doubtful, Locked::Skipped).await? {
-            if table.takes(authority, &image) && table.homes(other, &image)?.contains(&node) {
+            let is_meant = table.takes(authority, &image) && table.owns(authority, place, &image);
+            if is_meant && table.homes(other, &image)?.contains(&node) {
                 here.entry(key).or_default().push(image);
             }
         }
@@ -124,23 +124,24 @@ pub(super) async fn bring_in_line(
 }
 
 async fn once(pool: &Pool, table: &MovingTable, authority: Side, key: &Key) -> Result<(), WorkError> {
-    let held = line::hold(pool, table, authority, key).await?;
+    let mut held = line::hold(pool, table, authority, key).await?;
     let other = authority.other();
-    for (place, end) in table.ends(other).iter().enumerate() {
+    for place in 0..table.ends(other).len() {
         // Where the shard key is part of the primary key, the row can only ever have been at home.
         if held.image.is_some() && table.shard_key_of(key).is_some() && !held.homes.contains(&place) {
             continue;
         }
-        let mut connection = pool.take(&end.server).await?;
         for statement in held.statements(table, other, place, key) {
-            match (connection.query_drop(statement).await, held.alone(table, other, place)) {
-                (Err(mysql_async::Error::Server(error)), Some(alone)) if error.code == DUPLICATE => {
-                    connection.query_drop(alone).await?;
+            let written = held.write(pool, table, other, place, statement).await;
+            match (written, held.alone(table, other, place)) {
+                (Err(WorkError::Server(mysql_async::Error::Server(error))), Some(alone))
+                    if error.code == DUPLICATE =>
+                {
+                    held.write(pool, table, other, place, alone).await?;
                 }
                 (done, _) => done?,
             }
         }
-        pool.give(&end.server, connection);
     }
     held.release(pool).await
 }

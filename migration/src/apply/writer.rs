@@ -39,9 +39,11 @@ impl<'a> Writer<'a> {
         self.lanes.stand_at(&self.position);
     }
 
-    /// Takes a change of a row of `tables[table]` in.
-    pub(super) fn take(&mut self, table: usize, change: Change) -> Result<(), WorkError> {
-        let shape = &self.course.tables[table].shape;
+    /// Takes a change at a place of `tables[table]` in.
+    pub(super) fn take(&mut self, table: usize, place: usize, change: Change) -> Result<(), WorkError> {
+        let of = &self.course.tables[table];
+        let Some(change) = of.own_change(self.course.authority, place, change) else { return Ok(()) };
+        let shape = &of.shape;
         let keys = match &change {
             Change::Insert(image) | Change::Delete(image) => vec![shape.key_of(image)],
             Change::Update { before, after } => vec![shape.key_of(before), shape.key_of(after)],

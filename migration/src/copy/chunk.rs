@@ -215,7 +215,7 @@ async fn copy(
     let ends = table.ends(Side::Target);
     let mut homes: Vec<Vec<&Image>> = vec![Vec::new(); ends.len()];
     for image in images.iter().filter(|image| !guard.touched.contains(&shape.key_of(image))) {
-        for home in table.homes(Side::Target, image)? {
+        for home in table.arrives(Side::Target, image)? {
             homes[home].push(image);
         }
     }

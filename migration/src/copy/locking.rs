@@ -115,7 +115,7 @@ async fn page(
     let ends = table.ends(Side::Target);
     let mut homes: Vec<Vec<Image>> = vec![Vec::new(); ends.len()];
     for image in &images {
-        for home in table.homes(Side::Target, image)? {
+        for home in table.arrives(Side::Target, image)? {
             homes[home].push(image.clone());
         }
     }

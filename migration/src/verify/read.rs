@@ -178,8 +178,7 @@ impl Table<'_> {
         self.pool.give(&end.server, connection);
         let mut copies = Vec::with_capacity(rows.len());
         for image in rows {
-            let is_here = !self.of.is_shared(side, end) || self.of.home(side, &image)? == place;
-            if is_here && self.of.compares(&image) {
+            if self.of.owns(side, place, &image) && self.of.compares(&image) {
                 copies.push((place, image));
             }
         }

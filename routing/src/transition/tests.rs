@@ -13,6 +13,27 @@ impl Facts for Known {
     fn source_kept(&self, _: &str) -> SourceKept {
         self.1
     }
+
+    fn cleaned(&self, _: &str) -> Cleaned {
+        Cleaned::No
+    }
+}
+
+/// A move whose cleanup is done.
+struct Tidied;
+
+impl Facts for Tidied {
+    fn synced(&self, _: &str) -> Synced {
+        Synced::No
+    }
+
+    fn source_kept(&self, _: &str) -> SourceKept {
+        SourceKept::No
+    }
+
+    fn cleaned(&self, _: &str) -> Cleaned {
+        Cleaned::Yes
+    }
 }
 
 const BASE: &str = r#"
@@ -215,4 +236,24 @@ fn another_generator_of_ids_is_told() {
     let (before, after) = (load(""), load("id = { column = \"id\", generator = \"snowflake\" }\n"));
     let told = sorted(&before, &after, Synced::Yes, SourceKept::Yes);
     assert_eq!(told, "tables.users.id by nobody -> id by snowflake: instant, 0 keys");
+}
+
+#[test]
+fn a_table_split_in_place_stays_in_its_move_while_rows_that_left_are_there() {
+    let doubled = BASE.replace("shards = 2", "shards = 4").replace("users\"", "users_{0..3}\"");
+    let older = "function = { kind = \"mod\", shards = 2 }, nodes = \"s{0..1}.users_{0..1}\"";
+    let moving = |writes: &str| {
+        let moves = format!(
+            "[moves.shop]\ntables = [\"users\"]\nfrom.users = {{ {older} }}\nwrites = \"{writes}\"\n"
+        );
+        rules::load(&format!("{doubled}{moves}"), &|_| None, 1).unwrap()
+    };
+    let after = rules::load(&doubled, &|_| None, 1).unwrap();
+    let left = sorted(&moving("target"), &after, Synced::Yes, SourceKept::Yes);
+    assert!(left.contains("in move shop -> not moving: refused SHD1609"), "{left}");
+    assert_eq!(transition(&moving("target"), &after, &Tidied).refusals().count(), 0);
+    let before = BASE.replace("users\"", "users_{0..1}\"");
+    let given_up = rules::load(&before, &|_| None, 1).unwrap();
+    let stayed = sorted(&moving("source"), &given_up, Synced::No, SourceKept::No);
+    assert!(stayed.contains("in move shop -> not moving: barrier"), "{stayed}");
 }

@@ -4,6 +4,8 @@
 //! One call puts aside what is still there, or drops what has been aside for long enough, never both. A stage
 //! that a crash cut short is ended when the process starts again.
 
+mod split;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,7 +104,7 @@ impl Work<'_> {
     }
 
     async fn all(&mut self) -> Result<(), String> {
-        let open = self.record.leftovers.iter().filter(|of| !matches!(of.stage, Stage::Dropped { .. }));
+        let open = self.record.leftovers.iter().filter(|of| !of.is_gone());
         let routed: Vec<String> = open.filter_map(|of| routed(self.topology, self.name, of)).collect();
         if !routed.is_empty() {
             return Err(routed.join("\n"));
@@ -111,18 +113,21 @@ impl Work<'_> {
         let next: Vec<Next> = self.record.leftovers.iter().map(|of| of.next(now, self.grace)).collect();
         let puts_aside = next.contains(&Next::PutAside);
         for (index, next) in next.into_iter().enumerate() {
+            let is_split = self.record.leftovers[index].only.is_some();
             match next {
+                Next::PutAside if is_split => self.leave_rows(index).await?,
                 Next::PutAside => self.put_aside(index).await?,
-                Next::Drop if !puts_aside => self.drop(index).await?,
-                Next::Drop | Next::Wait(_) => self.waits(index),
+                Next::Drop if puts_aside => self.waits(index),
+                Next::Drop if is_split => self.delete_rows(index).await?,
+                Next::Drop => self.drop(index).await?,
+                Next::Wait(_) => self.waits(index),
                 Next::Nothing => {}
             }
         }
         if puts_aside {
             self.own_tables(&WORKING).await?;
         }
-        let is_gone = |of: &Leftover| matches!(of.stage, Stage::Dropped { .. });
-        if self.record.leftovers.iter().all(is_gone) {
+        if self.record.leftovers.iter().all(Leftover::is_gone) {
             self.own_tables(&WORKING).await?;
             self.own_tables(&EVIDENCE).await?;
         }
@@ -139,7 +144,7 @@ impl Work<'_> {
         let database = of.holder.database.as_str();
         let is_done = cleanup::there(&mut connection, database, &to).await.map_err(told)? == There::Yes;
         if !is_done {
-            match cleanup::count(&mut connection, database, &of.table).await.map_err(told)? {
+            match cleanup::count(&mut connection, database, &of.table, None).await.map_err(told)? {
                 None => {
                     self.say(&of, "is not there any more");
                     return self.reach_stage(index, Stage::Dropped { at: now_s(), grace: Grace::Kept });
@@ -168,7 +173,8 @@ impl Work<'_> {
         reached(Step::PutAside).await;
         cleanup::rename(&mut connection, &of, &to).await.map_err(told)?;
         reached(Step::Aside).await;
-        let rows = cleanup::count(&mut connection, database, &to).await.map_err(told)?.unwrap_or_default();
+        let rows =
+            cleanup::count(&mut connection, database, &to, None).await.map_err(told)?.unwrap_or_default();
         let since = now_s();
         let keep_until = cleanup::keep_until(since, self.control.moves.settings(self.name).cleanup.grace);
         self.say(&of, &format!("put aside as {to} ({rows} rows) until {}", rfc3339(keep_until)));
@@ -197,7 +203,7 @@ impl Work<'_> {
         let name = of.name().to_owned();
         let mut connection = self.connect(&of.holder).await?;
         let database = of.holder.database.as_str();
-        let rows = cleanup::count(&mut connection, database, &name).await.map_err(told)?;
+        let rows = cleanup::count(&mut connection, database, &name, None).await.map_err(told)?;
         if let (Stage::Aside { rows: before, .. }, Some(rows)) = (&of.stage, rows)
             && rows != *before
         {
@@ -218,7 +224,7 @@ impl Work<'_> {
         if rows.is_some()
             && cleanup::triggers(&mut connection, database, &name).await.map_err(told)? == Triggers::None
         {
-            self.empty(&mut connection, &of.holder, &name, rows.unwrap_or_default()).await?;
+            self.empty(&mut connection, &of, rows.unwrap_or_default()).await?;
         }
         cleanup::drop_table(&mut connection, &of.holder, &name).await.map_err(told)?;
         reached(Step::Gone).await;
@@ -227,14 +233,9 @@ impl Work<'_> {
         self.reach_stage(index, Stage::Dropped { at: now_s(), grace })
     }
 
-    /// Deletes rows until few are left, as fast as the limits of the move let a copy go.
-    async fn empty(
-        &self,
-        connection: &mut Conn,
-        holder: &Holder,
-        table: &str,
-        mut left: u64,
-    ) -> Result<(), String> {
+    /// Deletes rows as fast as the limits of the move let a copy go: of a table that is about to be dropped until few are
+    /// left, else all that have left it.
+    async fn empty(&self, connection: &mut Conn, of: &Leftover, mut left: u64) -> Result<(), String> {
         let settings = self.control.moves.settings(self.name);
         let by_hand = self.control.hands.of(self.name);
         let policy = Policy {
@@ -244,7 +245,9 @@ impl Work<'_> {
             by_hand: &by_hand,
         };
         let mut pace = policy.full();
-        while left > u64::from(settings.cleanup.rows) {
+        let rows = settings.cleanup.rows;
+        let few = if of.only.is_some() { 0 } else { u64::from(rows) };
+        while left > few {
             let told_now = signals::of_server(connection).await.ok();
             let seen = Seen {
                 minute_of_day: minute_of_day(),
@@ -257,8 +260,9 @@ impl Work<'_> {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
-            let rows = settings.cleanup.rows;
-            let deleted = cleanup::delete_some(connection, holder, table, rows).await.map_err(told)?;
+            let (table, only) = (of.name(), of.only.as_deref());
+            let deleted = cleanup::delete_some(connection, &of.holder, table, only, rows).await;
+            let deleted = deleted.map_err(told)?;
             reached(Step::Emptying).await;
             if deleted == 0 {
                 break;
@@ -272,7 +276,11 @@ impl Work<'_> {
     fn waits(&mut self, index: usize) {
         let of = self.record.leftovers[index].clone();
         if let Stage::Aside { name, keep_until, .. } = &of.stage {
-            self.say(&of, &format!("is aside as {name} until {}", rfc3339(*keep_until)));
+            let what = match of.only {
+                Some(_) => format!("rows that have left it stay until {}", rfc3339(*keep_until)),
+                None => format!("is aside as {name} until {}", rfc3339(*keep_until)),
+            };
+            self.say(&of, &what);
             self.keep_until(*keep_until);
         }
     }

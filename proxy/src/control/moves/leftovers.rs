@@ -11,11 +11,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use mysql_async::Conn;
 use serde::{Deserialize, Serialize};
 use shardway_migration::cleanup::{self, Holder, Leftover, Stage};
+use shardway_migration::image::quoted;
 use shardway_migration::place::{self, Place};
 use shardway_migration::tables::WorkError;
 use shardway_routing::gray::BUCKETS;
 use shardway_routing::topology::{
-    Backend, BackendId, DoubleWrite, Functions, Move, MoveId, Node, Side, Topology,
+    Backend, BackendId, DoubleWrite, Functions, Move, MoveId, Node, Placement, ShardId, Side, TableId,
+    Topology,
 };
 
 use super::{Moves, moves};
@@ -64,6 +66,12 @@ impl Cleanups {
         self.lock().get(name).cloned()
     }
 
+    /// Has a finished move left rows in tables that it split in place, or has nobody noted yet whether it has?
+    pub(super) fn keeps_rows_that_left(&self, name: &str) -> bool {
+        let kept = |of: &Leftover| of.only.is_some() && !of.is_gone();
+        self.lock().get(name).is_none_or(|record| record.leftovers.iter().any(kept))
+    }
+
     /// The moves whose record is such.
     pub(super) fn names(&self, is_wanted: impl Fn(&Record) -> bool) -> Vec<String> {
         self.lock().iter().filter(|(_, record)| is_wanted(record)).map(|(name, _)| name.clone()).collect()
@@ -98,11 +106,16 @@ impl Moves {
                     }
                 }
             }
-            let stays = |source: &Place| places.targets.iter().any(|target| target.is_same(source));
-            for source in places.sources.iter().filter(|source| !stays(source)) {
+            for source in &places.sources {
+                let only = match places.targets.iter().position(|target| target.is_same(source)) {
+                    None => None,
+                    Some(shard) => Some(left(topology, places.id, shard).ok_or_else(|| {
+                        WorkError::Stopped(format!("nobody can tell which rows have left {source}"))
+                    })?),
+                };
                 let holder = holder(source);
                 let rows = match of.double_write {
-                    DoubleWrite::Off => rows_of(topology, &holder, &source.table).await,
+                    DoubleWrite::Off => rows_of(topology, &holder, &source.table, only.as_deref()).await,
                     DoubleWrite::Async | DoubleWrite::Sync | DoubleWrite::Strict => None,
                 };
                 let is_it = |known: &Leftover| known.holder == holder && known.table == source.table;
@@ -111,6 +124,7 @@ impl Moves {
                     holder,
                     logical: places.name.clone(),
                     table: source.table.clone(),
+                    only,
                     rows,
                     stage: Stage::Left,
                 });
@@ -128,10 +142,19 @@ fn holder(place: &Place) -> Holder {
     }
 }
 
-async fn rows_of(topology: &Topology, holder: &Holder, table: &str) -> Option<u64> {
+/// The rows that have left a shard's node, as a condition.
+fn left(topology: &Topology, id: TableId, shard: usize) -> Option<String> {
+    let table = topology.table_of(id);
+    let Placement::Sharded(layout) = &table.placement else { return None };
+    let column = table.schema.as_ref()?.column(&layout.key)?;
+    let shard = ShardId(u32::try_from(shard).ok()?);
+    Some(format!("NOT {}", layout.at_home(&quoted(&column.name), &column.kind, shard)?))
+}
+
+async fn rows_of(topology: &Topology, holder: &Holder, table: &str, only: Option<&str>) -> Option<u64> {
     let counted = async {
         let mut connection = connect(topology, holder).await.map_err(WorkError::Stopped)?;
-        cleanup::count(&mut connection, &holder.database, table).await
+        cleanup::count(&mut connection, &holder.database, table, only).await
     };
     counted.await.unwrap_or_else(|error| {
         tracing::warn!(%holder, table, %error, "nobody knows how many rows are left there");
@@ -142,6 +165,9 @@ async fn rows_of(topology: &Topology, holder: &Holder, table: &str) -> Option<u6
 /// Why statements may still be sent to a leftover, under either of its names.
 pub(super) fn routed(topology: &Topology, name: &str, of: &Leftover) -> Option<String> {
     let place = format!("{}.{}", of.holder, of.table);
+    if of.only.is_some() {
+        return seen(topology, name, of);
+    }
     for table in &topology.tables {
         let logical = &topology.database_of(table.database).name;
         let is_here = |node: &Node| {
@@ -175,6 +201,26 @@ pub(super) fn routed(topology: &Topology, name: &str, of: &Leftover) -> Option<S
         && topology.table(id, table).is_none()
         && holds(topology, default, database, &of.holder);
     is_sought.then(|| format!("{place}: no rule names {}, so it is sought there", of.logical))
+}
+
+/// Why statements may still see rows that have left a table split in place: nothing but the move keeps them out.
+fn seen(topology: &Topology, name: &str, of: &Leftover) -> Option<String> {
+    let place = format!("{}.{}", of.holder, of.table);
+    let found = of.logical.split_once('.').and_then(|(database, table)| {
+        let id = topology.table(topology.database(database)?, table)?;
+        topology.table_of(id).moving.as_ref()
+    });
+    let by = found.map(|moving| topology.move_of(moving.by)).filter(|by| by.name == name);
+    match by {
+        None => {
+            Some(format!("{place}: the rules have no [moves.{name}] of {} any more; put it back", of.logical))
+        }
+        Some(by) if !leaves_the_source_alone(by) => Some(format!(
+            "{place}: [moves.{name}] may still send statements to rows that have left; set writes = \"target\", \
+             reads = 100 and double_write = \"off\", without never, history and functions"
+        )),
+        Some(_) => None,
+    }
 }
 
 fn leaves_the_source_alone(of: &Move) -> bool {
@@ -243,7 +289,7 @@ mod tests {
         let topology = rules::load(&format!("{BASE}{rules}"), &|_| None, 1).expect(rules);
         let holder = Holder { backend: "a".into(), address: "h:1".into(), database: "d".into() };
         let logical = "shop.t".to_owned();
-        let of = Leftover { holder, logical, table: "t".into(), rows: None, stage: Stage::Left };
+        let of = Leftover { holder, logical, table: "t".into(), only: None, rows: None, stage: Stage::Left };
         routed(&topology, "m", &of)
     }
 

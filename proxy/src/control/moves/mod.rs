@@ -43,7 +43,7 @@ use shardway_migration::settings::{MoveSettings, Settings};
 use shardway_migration::tables::{self, MovingTable, WorkError};
 use shardway_routing::refusal;
 use shardway_routing::topology::{Move, MoveId, Topology};
-use shardway_routing::transition::{Facts, SourceKept, Synced};
+use shardway_routing::transition::{Cleaned, Facts, SourceKept, Synced};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -131,6 +131,11 @@ impl Facts for Moves {
         let of = self.of(move_name);
         let follows = of.state.phase() == Phase::ReverseSync;
         if follows && self.is_kept(move_name, &of) { SourceKept::Yes } else { SourceKept::No }
+    }
+
+    fn cleaned(&self, move_name: &str) -> Cleaned {
+        let is_done = self.of(move_name).state.phase() == Phase::Done;
+        if is_done && !self.cleanups.keeps_rows_that_left(move_name) { Cleaned::Yes } else { Cleaned::No }
     }
 }
 

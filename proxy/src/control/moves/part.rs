@@ -19,7 +19,7 @@ use shardway_migration::stream;
 use shardway_migration::tables::{self, MovingTable};
 use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, Server, Side, Topology};
-use shardway_routing::transition::{Facts, SourceKept, Synced};
+use shardway_routing::transition::{Cleaned, Facts, SourceKept, Synced};
 
 use super::barrier::servers;
 use super::state::{Pending, Target};
@@ -171,6 +171,10 @@ impl Facts for Parting<'_> {
 
     fn source_kept(&self, move_name: &str) -> SourceKept {
         if move_name == self.name { SourceKept::Yes } else { self.facts.source_kept(move_name) }
+    }
+
+    fn cleaned(&self, move_name: &str) -> Cleaned {
+        self.facts.cleaned(move_name)
     }
 }
 

@@ -47,6 +47,15 @@ pub(super) struct Group {
     pub rows: Vec<Row>,
 }
 
+impl Group {
+    /// Has that physical table of the other side the rows by itself? One that is split in place has all of the source's,
+    /// and of the target's those that were written there.
+    fn is_there(&self, other: &End) -> bool {
+        let is_shared = self.table.is_shared(self.authority.other(), other);
+        is_shared && (self.authority == Side::Source || self.end.is_same(other))
+    }
+}
+
 /// Commits a transaction that wrote moving rows: those it can name on both sides, the others on the authority.
 pub(in crate::execute) async fn commit(
     session: &mut Session,
@@ -291,6 +300,9 @@ async fn apply(
 ) -> Result<(), NotTaken> {
     for group in &mirroring.groups {
         for (place, end) in group.table.ends(group.authority.other()).iter().enumerate() {
+            if group.is_there(end) {
+                continue;
+            }
             let there = match group.table.told_by(group.authority) {
                 Some(_) => {
                     let at = open(session, view, end, others).await?;
