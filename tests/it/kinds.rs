@@ -10,13 +10,13 @@ use shardway_tests::{Cluster, Proxy, tables, until};
 
 /// A proxy on a file of `conf/moves`, whose servers are ours: ports 4001 to 4003 are the three servers, 4004 and 4005
 /// are two of them again under another database.
-struct Kind {
-    proxy: Proxy,
-    rules: String,
-    name: String,
+pub(super) struct Kind {
+    pub proxy: Proxy,
+    pub rules: String,
+    pub name: String,
 }
 
-async fn open(file: &str, sources: &[usize], tables: &[(&str, &str)]) -> Kind {
+pub(super) async fn open(file: &str, sources: &[usize], tables: &[(&str, &str)]) -> Kind {
     let cluster = Cluster::get().await;
     let name = cluster.new_name("kind");
     let path = format!("{}/../conf/moves/{file}.toml", env!("CARGO_MANIFEST_DIR"));
@@ -47,13 +47,13 @@ async fn open(file: &str, sources: &[usize], tables: &[(&str, &str)]) -> Kind {
 }
 
 impl Kind {
-    fn run(&self, arguments: &[&str]) {
+    pub fn run(&self, arguments: &[&str]) {
         let output = self.proxy.command(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
     }
 
-    async fn reaches(&self, phase: &str) {
+    pub async fn reaches(&self, phase: &str) {
         until(&format!("the move is {phase}"), Duration::from_secs(90), async || {
             let status = self.proxy.status();
             let of = &status["moves"][0];
@@ -63,14 +63,14 @@ impl Kind {
         .await;
     }
 
-    async fn followed(&self) {
+    pub async fn followed(&self) {
         until("the streams are followed", Duration::from_secs(20), async || {
             self.proxy.status()["moves"][0]["lag_s"].as_f64().map(|_| ())
         })
         .await;
     }
 
-    async fn save(&self, lines: &str) {
+    pub async fn save(&self, lines: &str) {
         let desired = self.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
         self.proxy.save_rules(&format!("{}{lines}\n", self.rules));
         assert_eq!(self.proxy.settled(desired + 1).await, None, "{lines}");

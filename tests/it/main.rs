@@ -22,6 +22,7 @@ mod edges;
 mod faults;
 mod filters;
 mod gray;
+mod halves;
 mod hostile;
 mod ids;
 mod keys;

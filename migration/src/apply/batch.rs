@@ -230,7 +230,7 @@ pub fn statements(
     if let Some(column) = told_by {
         let there = fates.iter().filter(|(_, fate)| matches!(fate, Fate::Put(_)));
         for rows in told(column, there).chunks(STATEMENT_KEYS) {
-            let sql = format!("SELECT COUNT(*) FROM {table} {} FOR UPDATE", shape.told_by(column, rows));
+            let sql = shape.count_told(table, column, rows);
             statements.push(Statement::Count(sql.into_bytes(), rows.len()));
         }
     }
@@ -243,9 +243,7 @@ pub fn statements(
     let deletions: Vec<String> = match told_by {
         Some(column) => {
             let rows = told(column, gone);
-            let delete =
-                |rows: &[(&Key, &[u8])]| format!("DELETE FROM {table} {}", shape.told_by(column, rows));
-            rows.chunks(STATEMENT_KEYS).map(delete).collect()
+            rows.chunks(STATEMENT_KEYS).map(|rows| shape.delete_told(table, column, rows)).collect()
         }
         None => {
             let keys: Vec<Key> = gone.map(|(key, _)| (*key).clone()).collect();

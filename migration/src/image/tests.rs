@@ -29,7 +29,7 @@ fn keys_are_found_and_followed_in_order() {
     let key = Key(vec![b"5".to_vec(), b"A".to_vec()]);
     assert_eq!(
         shape().delete("t", std::slice::from_ref(&key)),
-        "DELETE FROM t WHERE (`a`, `b`) IN ((5, _utf8mb4 x'41'))"
+        "DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`a`, `b`) IN ((5, _utf8mb4 x'41'))"
     );
     let after = "WHERE ((`a` > 5) OR (`a` = 5 AND `b` > _utf8mb4 x'41')) ORDER BY `a`, `b`";
     assert_eq!(shape().after(Some(&key)), after);

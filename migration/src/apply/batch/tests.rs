@@ -196,7 +196,7 @@ fn deletions_are_written_before_rows() {
     let [Statement::Run(delete), Statement::Run(upsert)] = statements.as_slice() else {
         panic!("{statements:?}")
     };
-    assert_eq!(delete, b"DELETE FROM t WHERE (`id`) IN ((1))");
+    assert_eq!(delete, b"DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`) IN ((1))");
     assert!(upsert.starts_with(b"INSERT INTO t (`id`, `k`) VALUES (2, 3) ON DUPLICATE"));
 }
 
@@ -228,8 +228,13 @@ fn a_row_of_a_shard_is_written_over_no_other_shards_row() {
     assert_eq!(
         statements[..2],
         [
-            Statement::Count(sql("SELECT COUNT(*) FROM t WHERE (`id`, `k`) IN ((1, 0)) FOR UPDATE"), 1),
-            Statement::Run(sql("DELETE FROM t WHERE (`id`, `k`) IN ((2, 1))")),
+            Statement::Count(
+                sql("SELECT COUNT(*) FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((1, 0)) FOR UPDATE"),
+                1
+            ),
+            Statement::Run(sql(
+                "DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((2, 1))"
+            )),
         ]
     );
     batch.sort(place, &key(1), Sorted::New);

@@ -1,0 +1,212 @@
+//! Two shards become four in place: half of every shard stays, the other half is copied, and deleted at the end.
+
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use shardway_tests::load::{Load, Manners, Transfers};
+use shardway_tests::{Cluster, rows, server_error, tables, until};
+
+use super::kinds::{self, Kind};
+
+const SWITCHED: &str = "writes = \"target\"\nreads = 100";
+
+/// The proxy and one server with the same rows, asked the same.
+struct Both {
+    proxy: Conn,
+    single: Conn,
+}
+
+impl Both {
+    async fn open(kind: &Kind) -> Both {
+        let mut single = Cluster::get().await.legacy.connect(&kind.name).await;
+        for (table, columns) in tables() {
+            single.query_drop(format!("CREATE TABLE {table} ({columns})")).await.unwrap();
+        }
+        Both { proxy: kind.proxy.connect(&kind.name).await, single }
+    }
+
+    /// Rows, or how many were written, must be the same.
+    async fn agree(&mut self, sql: &str) {
+        let mut answers = Vec::new();
+        for connection in [&mut self.proxy, &mut self.single] {
+            let mut found = rows(connection, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            if !sql.contains("ORDER BY") {
+                found.sort();
+            }
+            answers.push((found, connection.affected_rows()));
+        }
+        assert_eq!(answers[0], answers[1], "{sql}");
+    }
+
+    async fn agree_on_everything(&mut self) {
+        for sql in [
+            "SELECT * FROM users ORDER BY id",
+            "SELECT id, name FROM users WHERE name LIKE 'u1%' ORDER BY name, id LIMIT 7 OFFSET 3",
+            "SELECT u.id, o.id FROM users u JOIN orders o ON o.user_id = u.id WHERE o.amount > 1",
+            "SELECT u.id, o.amount FROM users AS u LEFT JOIN orders o ON o.user_id = u.id AND o.amount > 2",
+            "SELECT users.* FROM users WHERE EXISTS (SELECT 1 FROM orders WHERE orders.user_id = users.id)",
+            "SELECT id FROM orders WHERE id = 7",
+            "SELECT name FROM users WHERE id IN (1, 2, 3, 4, 5, 6, 7, 8)",
+            "SELECT name FROM users WHERE id = 6",
+        ] {
+            self.agree(sql).await;
+        }
+    }
+
+    async fn refuses(&mut self, sql: &str) {
+        let error = server_error(&self.proxy.query_drop(sql).await.expect_err(sql));
+        assert!(error.1.starts_with("SHD1239"), "{sql}: {error:?}");
+    }
+}
+
+/// Ids of a physical table, which lies on one of the two servers of the shards.
+async fn ids(server: usize, table: &str) -> Vec<u64> {
+    let mut connection = Cluster::get().await.shards[server].connect("").await;
+    connection.query(format!("SELECT id FROM {table} ORDER BY id")).await.unwrap()
+}
+
+fn told(kind: &Kind, arguments: &[&str]) -> String {
+    let output = kind.proxy.command(arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+async fn caught_up(kind: &Kind) {
+    kind.followed().await;
+    kind.run(&["move", "verify", "shop"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_leaves_is_copied_and_nobody_sees_it_twice() {
+    let kind = kinds::open("4-doubling", &[1, 2], &tables()).await;
+    let mut both = Both::open(&kind).await;
+    for id in 1..=200_u64 {
+        both.agree(&format!("INSERT INTO users (id, name, balance) VALUES ({id}, 'u{id}', {})", id % 9))
+            .await;
+        let order =
+            format!("INSERT INTO orders (id, user_id, amount) VALUES ({id}, {}, {})", id / 2 + 1, id % 4);
+        both.agree(&order).await;
+    }
+    kind.run(&["move", "start", "shop"]);
+    kind.reaches("Synced").await;
+    let (old, new) = (format!("{}.users", kind.name), format!("{}_b.users", kind.name));
+    let of = |divisor: u64, rest: u64| (1..=200).filter(|id| id % divisor == rest).collect::<Vec<u64>>();
+    assert_eq!(ids(0, &new).await, of(4, 2), "what leaves is copied");
+    assert_eq!(ids(1, &new).await, of(4, 3));
+    assert_eq!(ids(0, &old).await, of(2, 0), "and is there as long as the way back is open");
+    kind.save("reads = 100").await;
+    both.agree_on_everything().await;
+    let write = async |both: &mut Both, word: &str| {
+        both.agree(&format!(
+            "UPDATE users SET name = '{word}', balance = balance + 1 WHERE name LIKE 'u1%' OR id = 6"
+        ))
+        .await;
+        both.agree("UPDATE users SET balance = balance + 1").await;
+        both.agree(&format!(
+            "INSERT INTO users (id, name) VALUES (1002, '{word}'), (1003, 'b'), (1004, 'c')"
+        ))
+        .await;
+        both.agree("DELETE FROM users WHERE id > 1002").await;
+        both.agree("UPDATE orders SET amount = amount + 1 WHERE id = 7").await;
+        both.agree("DELETE FROM orders WHERE amount = 3 ORDER BY id").await;
+        both.agree("DELETE FROM users WHERE id = 1002").await;
+        both.agree_on_everything().await;
+    };
+    write(&mut both, "before").await;
+    kind.save(SWITCHED).await;
+    kind.reaches("ReverseSync").await;
+    write(&mut both, "u1 after").await;
+    for sql in [
+        "SELECT id FROM users WHERE balance > 3 FOR UPDATE",
+        "/* shardway: shard=0 */ SELECT id FROM users",
+        "SELECT id FROM users FORCE INDEX (PRIMARY) WHERE balance > 3",
+        "DELETE users FROM users JOIN orders ON orders.user_id = users.id",
+        "REPLACE INTO orders (id, user_id, amount) VALUES (7, 4, 1)",
+        "INSERT INTO orders (id, user_id, amount) VALUES (7, 4, 1) ON DUPLICATE KEY UPDATE amount = 2",
+    ] {
+        both.refuses(sql).await;
+    }
+    both.proxy.query_drop("BEGIN").await.unwrap();
+    both.agree("SELECT balance FROM users WHERE id = 6 FOR UPDATE").await;
+    both.agree("UPDATE users SET balance = 5 WHERE id = 6").await;
+    both.proxy.query_drop("COMMIT").await.unwrap();
+    caught_up(&kind).await;
+    kind.save("writes = \"source\"").await;
+    kind.reaches("Synced").await;
+    write(&mut both, "u1 back").await;
+    caught_up(&kind).await;
+    kind.save(SWITCHED).await;
+    kind.reaches("ReverseSync").await;
+    write(&mut both, "u1 again").await;
+    ends(&kind, &mut both).await;
+}
+
+/// The rows that have left are deleted where they were; before that the move cannot leave the rules.
+async fn ends(kind: &Kind, both: &mut Both) {
+    kind.run(&["move", "finish", "shop"]);
+    kind.reaches("Done").await;
+    let without = kind.rules.split("[moves.shop]").next().unwrap();
+    let leaves = async || {
+        let desired = kind.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
+        kind.proxy.save_rules(&format!("# {desired}\n{without}"));
+        kind.proxy.settled(desired + 1).await
+    };
+    assert!(leaves().await.is_some_and(|why| why.contains("SHD1609")), "rows that have left are there");
+    assert!(
+        told(kind, &["move", "cleanup", "shop", "--dry-run"]).contains("rows that have left it would be")
+    );
+    assert!(told(kind, &["move", "cleanup", "shop"]).contains("rows that have left it stay until"));
+    both.agree_on_everything().await;
+    assert!(leaves().await.is_some_and(|why| why.contains("SHD1609")), "they are still there");
+    assert!(told(kind, &["move", "cleanup", "shop", "--now"]).contains("rows that have left it deleted"));
+    for server in 0..2 {
+        for table in ["users", "orders"] {
+            let key = if table == "users" { "id" } else { "user_id" };
+            let left = format!("{}.{table} WHERE {key} % 4 <> {server}", kind.name);
+            assert_eq!(ids(server, &left).await, Vec::<u64>::new(), "{table}");
+        }
+    }
+    both.agree_on_everything().await;
+    assert_eq!(leaves().await, None);
+    both.agree_on_everything().await;
+    both.agree("UPDATE users SET balance = 0").await;
+    both.agree("SELECT id FROM users WHERE balance = 0 ORDER BY id").await;
+}
+
+/// Clients under every mode of double write, there and back, with a proxy that is killed in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn double_write_leaves_alone_what_stays() {
+    let mut kind = kinds::open("4-doubling", &[1, 2], &tables()).await;
+    let mut connection = kind.proxy.connect(&kind.name).await;
+    connection.query_drop(Load::shared_rows()).await.unwrap();
+    let options = kind.proxy.options("app", "app", &kind.name);
+    let load = Load::start_as(&options, 3, Transfers::WithinShard, Manners::Rough);
+    load.more(30).await;
+    kind.run(&["move", "start", "shop"]);
+    kind.reaches("Synced").await;
+    for mode in ["strict", "sync", "async"] {
+        let lines = format!("double_write = \"{mode}\"");
+        kind.save(&format!("{lines}\nreads = 50")).await;
+        load.more(60).await;
+        kind.save(&format!("{lines}\n{SWITCHED}")).await;
+        kind.reaches("ReverseSync").await;
+        load.more(60).await;
+        kind.proxy.kill9_and_restart().await;
+        load.more(60).await;
+        kind.followed().await;
+        kind.save(&lines).await;
+        kind.reaches("Synced").await;
+        kind.followed().await;
+    }
+    let journal = load.stop().await;
+    assert!(journal.acknowledged > 0);
+    until("no key is dirty", Duration::from_secs(30), async || {
+        (kind.proxy.status()["moves"][0]["dirty_keys"] == 0).then_some(())
+    })
+    .await;
+    kind.run(&["move", "verify", "shop"]);
+    let mut connection = kind.proxy.connect(&kind.name).await;
+    journal.check(&mut connection).await;
+}
