@@ -17,10 +17,17 @@ pub(super) struct Kind {
 }
 
 pub(super) async fn open(file: &str, sources: &[usize], tables: &[(&str, &str)]) -> Kind {
+    on(read(file), sources, tables).await
+}
+
+fn read(file: &str) -> String {
+    let path = format!("{}/../conf/moves/{file}.toml", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+async fn on(mut rules: String, sources: &[usize], tables: &[(&str, &str)]) -> Kind {
     let cluster = Cluster::get().await;
     let name = cluster.new_name("kind");
-    let path = format!("{}/../conf/moves/{file}.toml", env!("CARGO_MANIFEST_DIR"));
-    let mut rules = std::fs::read_to_string(path).unwrap();
     let servers = [&cluster.legacy, &cluster.shards[0], &cluster.shards[1]];
     for (port, server, database) in [
         (4001, 0, name.clone()),
@@ -79,7 +86,11 @@ impl Kind {
 
 /// Moves there, back, and there again while clients write.
 async fn moves(file: &str, sources: &[usize]) {
-    let kind = open(file, sources, &tables()).await;
+    moves_on(read(file), sources).await;
+}
+
+async fn moves_on(rules: String, sources: &[usize]) {
+    let kind = on(rules, sources, &tables()).await;
     let mut connection = kind.proxy.connect(&kind.name).await;
     connection.query_drop(Load::shared_rows()).await.unwrap();
     for id in 1..=300_u64 {
@@ -115,6 +126,16 @@ async fn moves(file: &str, sources: &[usize]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_table_over_many() {
     moves("1-one-table-over-many", &[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_table_becomes_the_first_of_many() {
+    let mut rules = read("1-one-table-over-many");
+    for table in ["users", "orders"] {
+        let nodes = format!("[\"legacy\", \"s0.{table}_1\", \"s1.{table}_2\", \"s1.{table}_3\"]");
+        rules = rules.replace(&format!("\"s{{0..1}}.{table}_{{0..3}}\""), &nodes);
+    }
+    moves_on(rules, &[0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

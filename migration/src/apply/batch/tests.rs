@@ -232,9 +232,7 @@ fn a_row_of_a_shard_is_written_over_no_other_shards_row() {
                 sql("SELECT COUNT(*) FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((1, 0)) FOR UPDATE"),
                 1
             ),
-            Statement::Run(sql(
-                "DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((2, 1))"
-            )),
+            Statement::Run(sql("DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((2, 1))")),
         ]
     );
     batch.sort(place, &key(1), Sorted::New);
