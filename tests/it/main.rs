@@ -61,5 +61,6 @@ mod tls_backends;
 mod touched;
 mod transactions;
 mod twins;
+mod types;
 mod unfit;
 mod verify;

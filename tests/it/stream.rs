@@ -1,7 +1,7 @@
 //! Following a server's log: what is stored is what comes out, once, in order, or the stream says why not.
 
 mod heir;
-mod kinds;
+pub(super) mod kinds;
 mod order;
 mod stops;
 mod xa;

@@ -1,0 +1,193 @@
+//! Every kind of column with the values that bite, through a whole move: copied, followed, written twice, switched, and
+//! followed back.
+
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use shardway_tests::{On, Pair, Proxy, rows, until};
+
+use super::stream::kinds::{Column, groups};
+
+/// Hostile values are stored as they are.
+const SETTINGS: &str =
+    "SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', time_zone = '+00:00', NAMES utf8mb4";
+
+struct Table {
+    name: &'static str,
+    columns: Vec<Column>,
+}
+
+impl Table {
+    fn names(&self) -> impl Iterator<Item = String> {
+        (0..self.columns.len()).map(|place| format!("c{place}"))
+    }
+
+    /// What is stored in each column of a row. No strict server takes an `ENUM`'s error value from anybody; it stops a
+    /// move with that reason.
+    fn values(&self, row: usize) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(move |column| match column.value(row) {
+            "0" if column.definition.starts_with("ENUM") => "NULL",
+            value => value,
+        })
+    }
+
+    /// Rows that have every value of every column.
+    fn rows(&self) -> usize {
+        self.columns.iter().map(|column| column.values.len()).max().unwrap()
+    }
+
+    fn definition(&self) -> String {
+        let columns: Vec<String> = self
+            .names()
+            .zip(&self.columns)
+            .map(|(name, column)| format!("{name} {}", column.definition))
+            .collect();
+        format!(
+            "CREATE TABLE {} (v INT GENERATED ALWAYS AS (id + 1) VIRTUAL, {}, id INT NOT NULL PRIMARY KEY, \
+             s VARCHAR(20) GENERATED ALWAYS AS (CONCAT('s', v)) STORED) ENGINE = InnoDB",
+            self.name,
+            columns.join(", ")
+        )
+    }
+
+    fn insert(&self, id: usize) -> String {
+        let (names, values): (Vec<String>, Vec<&str>) = self.names().zip(self.values(id)).unzip();
+        format!("INSERT INTO {} (id, {}) VALUES ({id}, {})", self.name, names.join(", "), values.join(", "))
+    }
+
+    /// Gives a row the values that another one was inserted with.
+    fn update(&self, id: usize, like: usize) -> String {
+        let set: Vec<String> =
+            self.names().zip(self.values(like)).map(|(name, value)| format!("{name} = {value}")).collect();
+        format!("UPDATE {} SET {} WHERE id = {id}", self.name, set.join(", "))
+    }
+
+    /// Every row as bytes, in the order of the key.
+    async fn stored(&self, connection: &mut Conn, database: &str) -> Vec<String> {
+        let columns: Vec<String> = self.names().map(|name| format!("HEX(CONCAT({name}))")).collect();
+        let sql = format!("SELECT id, {}, s FROM {database}.{} ORDER BY id", columns.join(", "), self.name);
+        rows(connection, &sql).await.unwrap()
+    }
+}
+
+struct Whole {
+    pair: Pair,
+    proxy: Proxy,
+    rules: String,
+    tables: Vec<Table>,
+}
+
+impl Whole {
+    async fn open() -> Whole {
+        let tables: Vec<Table> =
+            groups().into_iter().map(|(name, columns)| Table { name, columns }).collect();
+        let pair = Pair::start(&[]).await;
+        let mut source = pair.source.connect("shop").await;
+        source.query_drop(SETTINGS).await.unwrap();
+        for table in &tables {
+            source.query_drop(table.definition()).await.unwrap();
+            for id in 0..table.rows() {
+                source
+                    .query_drop(table.insert(id))
+                    .await
+                    .unwrap_or_else(|error| panic!("{}: {error}", table.name));
+            }
+            source.query_drop(format!("INSERT INTO {} (id) VALUES (-1)", table.name)).await.unwrap();
+        }
+        let named = tables.iter().map(|table| {
+            format!(
+                "[tables.{}]\nshard_key = \"id\"\nfunction = {{ kind = \"mod\", shards = 2 }}\nnodes = \"s{{0..1}}\"\n",
+                table.name
+            )
+        });
+        let names: Vec<String> = tables.iter().map(|table| format!("\"{}\"", table.name)).collect();
+        let lines = format!(
+            "{}[moves.shop]\ntables = [{}]\nfrom = \"legacy\"\n",
+            named.collect::<String>(),
+            names.join(", ")
+        );
+        let rules = pair.rules(&lines);
+        let proxy = Proxy::start(&rules).await;
+        Whole { pair, proxy, rules, tables }
+    }
+
+    fn run(&self, arguments: &[&str]) {
+        let output = self.proxy.command(arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    }
+
+    async fn reaches(&self, phase: &str) {
+        until(&format!("the move is {phase}"), Duration::from_secs(90), async || {
+            let of = &self.proxy.status()["moves"][0];
+            assert!(of["phase"] != "Failed", "{}", of["last_error"]);
+            (of["phase"] == phase && of["lag_s"].is_f64()).then_some(())
+        })
+        .await;
+    }
+
+    async fn save(&self, lines: &str) {
+        let desired = self.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
+        self.proxy.save_rules(&format!("{}{lines}\n", self.rules));
+        assert_eq!(self.proxy.settled(desired + 1).await, None, "{lines}");
+    }
+
+    /// Both sides have the same rows, as shardway sees it and as it is.
+    async fn is_equal(&self) {
+        self.run(&["move", "verify", "shop"]);
+        let mut source = self.pair.server(On::Source).connect("").await;
+        let mut target = self.pair.server(On::Target).connect("").await;
+        for connection in [&mut source, &mut target] {
+            connection.query_drop(SETTINGS).await.unwrap();
+        }
+        for table in &self.tables {
+            let mut there = table.stored(&mut target, "shop0").await;
+            there.extend(table.stored(&mut target, "shop1").await);
+            let mut here = table.stored(&mut source, "shop").await;
+            here.sort();
+            there.sort();
+            let differing: Vec<(&String, &String)> =
+                here.iter().zip(&there).filter(|(here, there)| here != there).collect();
+            assert!(differing.is_empty() && here.len() == there.len(), "{}: {differing:?}", table.name);
+        }
+    }
+
+    /// Inserts, updates and deletes rows of every table, from this id on.
+    async fn write(&self, connection: &mut Conn, from: usize) {
+        connection.query_drop(SETTINGS).await.unwrap();
+        for table in &self.tables {
+            let mut statements = Vec::new();
+            for row in 0..table.rows() {
+                statements.push(table.insert(from + row));
+                statements.push(table.update(row, from + row + 1));
+            }
+            statements.push(format!("UPDATE {} SET c0 = NULL WHERE id = {from}", table.name));
+            statements.push(format!("DELETE FROM {} WHERE id = {}", table.name, from + 1));
+            for sql in statements {
+                connection.query_drop(&sql).await.unwrap_or_else(|error| {
+                    panic!("{}: {error}", sql.chars().take(3_000).collect::<String>())
+                });
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_column_type_is_carried_exactly_in_every_way() {
+    let whole = Whole::open().await;
+    whole.run(&["move", "start", "shop"]);
+    whole.reaches("Synced").await;
+    whole.is_equal().await;
+    let mut source = whole.pair.source.connect("shop").await;
+    whole.write(&mut source, 1_000).await;
+    whole.is_equal().await;
+    let mut client = whole.proxy.connect("shop").await;
+    whole.save("double_write = \"strict\"").await;
+    whole.write(&mut client, 2_000).await;
+    whole.is_equal().await;
+    whole.save("writes = \"target\"\nreads = 100").await;
+    whole.reaches("ReverseSync").await;
+    whole.write(&mut client, 3_000).await;
+    whole.is_equal().await;
+}
