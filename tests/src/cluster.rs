@@ -47,10 +47,11 @@ impl Deref for Servers {
 /// A shop of one test: users and their orders sharded, regions copied, everything else on the legacy server.
 #[derive(Debug)]
 pub struct Shop {
+    /// Ends before its servers do: the last lines of its log are about what the test did.
+    pub proxy: Proxy,
     pub cluster: Servers,
     /// The database, on every server and through the proxy.
     pub name: String,
-    pub proxy: Proxy,
 }
 
 impl Cluster {

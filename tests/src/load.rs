@@ -122,7 +122,7 @@ impl Load {
     /// Waits until so many more statements have been acknowledged.
     pub async fn more(&self, statements: u64) {
         let wanted = self.done() + statements;
-        crate::until("clients go on", Duration::from_secs(60), async || {
+        crate::until("clients go on", Duration::from_secs(180), async || {
             (self.done() >= wanted).then_some(())
         })
         .await;

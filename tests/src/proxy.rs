@@ -104,7 +104,7 @@ impl Proxy {
     }
 
     async fn ready(&self) {
-        until("the proxy is ready", Duration::from_secs(30), async || self.get("/readyz").ok()).await;
+        until("the proxy is ready", Duration::from_secs(120), async || self.get("/readyz").ok()).await;
     }
 
     #[must_use]
@@ -215,8 +215,13 @@ impl Proxy {
     }
 
     /// Waits until the last saved rules are in force, or were refused: then the reason is returned.
+    ///
+    /// A change that holds statements waits up to ten seconds for repairs, and twice up to `hold_ms`.
+    ///
+    /// # Panics
+    /// When neither comes.
     pub async fn settled(&self, version: u64) -> Option<String> {
-        until("the rules settle", Duration::from_secs(20), async || {
+        until("the rules settle", Duration::from_secs(90), async || {
             let rules = self.status()["rules"].clone();
             let (desired, in_force) =
                 (rules["desired_version"].as_u64()?, rules["in_force_version"].as_u64()?);

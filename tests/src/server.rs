@@ -84,7 +84,8 @@ impl Server {
     }
 
     async fn answers(&self) {
-        until("the server answers", Duration::from_secs(60), async || self.try_connect("").await.ok()).await;
+        // After a kill it recovers first, on a machine that is busy.
+        until("the server answers", Duration::from_secs(180), async || self.try_connect("").await.ok()).await;
     }
 
     #[must_use]

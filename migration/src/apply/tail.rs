@@ -186,6 +186,8 @@ impl Tail {
                 drop(inside);
                 return Err(self.stopped_because());
             }
+            // Nobody waits for those that were given up.
+            inside.waiting.retain(|_, waiting| !waiting.is_closed());
             inside.waiting.insert(token, sender);
         }
         if let Err(error) = self.mark("catch-up", token, Purpose::CatchUp).await {

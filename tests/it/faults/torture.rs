@@ -12,6 +12,9 @@ use super::{PATIENT, Trial, Which};
 /// Names the course of a run, to see it again.
 const SEED: &str = "SHARDWAY_TORTURE_SEED";
 
+/// For what comes in seconds on an idle machine.
+const WAIT: Duration = Duration::from_secs(240);
+
 /// A generator of numbers that is the same everywhere (SplitMix64).
 struct Chance(u64);
 
@@ -72,10 +75,14 @@ impl Trial {
 
     /// Saves rules until they are in force: what was away comes back.
     async fn insist(&self, lines: &str) {
-        until(&format!("in force: {lines}"), Duration::from_secs(120), async || {
+        let mut told = None;
+        until(&format!("in force: {lines}"), WAIT, async || {
             let why = self.save(lines).await;
-            if let Some(why) = &why {
-                println!("not yet: {why}");
+            if why.is_some() {
+                if why != told {
+                    println!("not yet: {}", why.as_deref().unwrap_or_default());
+                    told.clone_from(&why);
+                }
                 self.load.more(5).await;
             }
             why.is_none().then_some(())
@@ -88,7 +95,7 @@ impl Trial {
         let at_step = format!("holds this process at {step}\n");
         let before = self.said(&at_step);
         let mut version = self.begin_to_save(lines);
-        until(step, Duration::from_secs(120), async || {
+        until(step, WAIT, async || {
             let is_there = self.said(&at_step) > before;
             let of = &self.shop.proxy.status()["rules"];
             let is_refused = of["desired_version"].as_u64() >= Some(version) && !of["last_error"].is_null();
@@ -104,7 +111,7 @@ impl Trial {
 
     /// Until the streams are; under `async` some key is always on its way.
     async fn near(&self) {
-        until("the streams are near", Duration::from_secs(120), async || {
+        until("the streams are near", WAIT, async || {
             let of = self.status();
             let is_near = of["lag_s"].as_f64().is_some_and(|lag| lag < 1.5);
             (is_near && of["waits_for"].is_null()).then_some(())
@@ -136,7 +143,18 @@ async fn nothing_is_lost_whatever_happens() {
     let drawn = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
     let seed = drawn.unwrap_or_else(|| u64::from(now.subsec_nanos()));
     println!("{SEED}={seed}");
-    let mut chance = Chance(seed);
+    let local = tokio::task::LocalSet::new();
+    let run = local.run_until(async move { tokio::task::spawn_local(course(Chance(seed))).await });
+    let Err(error) = run.await else { return };
+    let panic = error.into_panic();
+    let why = panic.downcast_ref::<String>().map(String::as_str);
+    let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+    // Once more behind the logs, where output that was cut off still has it.
+    eprintln!("{SEED}={seed}: {why}");
+    std::panic::resume_unwind(panic);
+}
+
+async fn course(mut chance: Chance) {
     let mut trial = Trial::open("").await;
     let rough = Load::start_as(
         &trial.shop.proxy.options("app", "app", &trial.shop.name),

@@ -86,6 +86,7 @@ impl Moves {
             let before = old.moves.iter().find(|before| before.name == of.name);
             if before.is_none() && old.version > 0 {
                 self.states.change(&of.name, |state| *state = MoveState::default())?;
+                self.endings.forget(&of.name);
                 self.shared.shadow.forget(&of.name);
             }
             let one = self.one(before, of, new, by, deadline).await;
@@ -130,6 +131,7 @@ impl Moves {
         // An operator's lever for when the target is away. The source has every row, and its journal what the target lacks.
         if !on && !flips && owner == Side::Source {
             let caught_up = tokio::time::timeout(deadline.left().min(LEVER_MAX), caught_up).await;
+            self.endings.forget(&of.name);
             return self.states.change(&of.name, |state| {
                 state.is_kept_by_double_write = false;
                 state.is_behind_double_write = !matches!(caught_up, Ok(Ok(())));
@@ -150,6 +152,7 @@ impl Moves {
         if flips {
             return self.intend(of, by, new, &moving, deadline).await;
         }
+        self.endings.forget(&of.name);
         self.states.change(&of.name, |state| match on {
             // What the journal holds is healed as ever.
             true => {
@@ -231,6 +234,7 @@ impl Moves {
     /// What double write left behind is in line again: the target has what the journal said, and the streams are past all
     /// that it brought over.
     pub(in crate::control) fn in_line(&self, of: &Move) -> Result<(), String> {
+        self.endings.forget(&of.name);
         self.states.change(&of.name, |state| state.is_behind_double_write = false)?;
         self.unguard(of);
         Ok(())

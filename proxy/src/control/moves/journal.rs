@@ -13,6 +13,7 @@ use shardway_migration::tables::{self, MovingTable, WorkError};
 use shardway_routing::key::KeyValue;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Side, Topology};
 
+use super::ending::Passed;
 use super::{find, moves};
 use crate::control::Control;
 use crate::dirty::{Dirty, Until};
@@ -162,18 +163,19 @@ pub(in crate::control) async fn heal_always(control: Arc<Control>) {
             let Ok(moving) = tables::of_move(&snapshot.topology, by) else { continue };
             let min_age = if of.double_write == DoubleWrite::Async { Duration::ZERO } else { MIN_AGE };
             match pass(&control.shared, &moving, of.writes, min_age).await {
-                Ok(0) if of.double_write == DoubleWrite::Off => {
+                Ok(Healed { healed: 0, failed: 0 }) if of.double_write == DoubleWrite::Off => {
                     if let Err(reason) = finish(&control, of, &moving).await {
                         is_stuck = true;
-                        tracing::warn!(
-                            reason,
-                            r#move = of.name,
-                            "the target is behind what double write left"
-                        );
+                        is_behind(of, &reason);
                     }
                 }
-                Ok(failed) => is_stuck |= failed > 0,
+                // What is healed now, perhaps before the error, is newer than any place that the streams were to pass.
+                Ok(Healed { failed, .. }) => {
+                    control.moves.endings.forget(&of.name);
+                    is_stuck |= failed > 0;
+                }
                 Err(error) => {
+                    control.moves.endings.forget(&of.name);
                     is_stuck = true;
                     tracing::warn!(%error, r#move = of.name, "cannot heal dirty keys");
                 }
@@ -190,31 +192,45 @@ fn is_journaled(control: &Control, of: &Move) -> bool {
 
 /// Notes that nothing is left of a double write that has ended, once that is so.
 async fn finish(control: &Control, of: &Move, moving: &[MovingTable]) -> Result<(), String> {
-    const CATCH_UP_MAX: Duration = Duration::from_secs(5);
     for journal in heal::journals(moving, of.writes) {
         if heal::oldest(&journal).await.map_err(|error| error.to_string())?.is_some() {
+            control.moves.endings.forget(&of.name);
             return Ok(());
         }
     }
-    let caught_up = async {
-        for tail in control.moves.tails(&of.name) {
-            tail.catch_up().await?;
+    let tails = control.moves.tails(&of.name);
+    if tails.is_empty() && !control.moves.of(&of.name).starts.is_empty() {
+        return Err("its streams are not followed".to_owned());
+    }
+    match control.moves.endings.passed(&of.name, tails)? {
+        Passed::Yes => control.moves.in_line(of),
+        Passed::NotYet => Ok(()),
+        Passed::NotYetLong => {
+            is_behind(of, "its streams have not caught up yet");
+            Ok(())
         }
-        Ok::<_, WorkError>(())
-    };
-    let caught_up = tokio::time::timeout(CATCH_UP_MAX, caught_up).await;
-    let caught_up = caught_up.map_err(|_| "its streams have not caught up yet".to_owned())?;
-    caught_up.map_err(|error| error.to_string())?;
-    control.moves.in_line(of)
+    }
 }
 
-/// One pass over a move's journals. Returns how many keys must be tried again.
+fn is_behind(of: &Move, reason: &str) {
+    tracing::warn!(reason, r#move = of.name, "the target is behind what double write left");
+}
+
+/// What a pass over a move's journals has done with their keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Healed {
+    healed: usize,
+    /// Must be tried again.
+    failed: usize,
+}
+
+/// One pass over a move's journals.
 async fn pass(
     shared: &Shared,
     moving: &[MovingTable],
     authority: Side,
     min_age: Duration,
-) -> Result<usize, WorkError> {
+) -> Result<Healed, WorkError> {
     let mut failed = 0;
     let mut tokens = Vec::new();
     let min_age_ms = u64::try_from(min_age.as_millis()).unwrap_or(u64::MAX);
@@ -223,11 +239,12 @@ async fn pass(
         failed += healed.failed;
         tokens.extend(healed.entries.into_iter().map(|entry| entry.token));
     }
-    if !tokens.is_empty() {
-        tracing::info!(keys = tokens.len(), "healed dirty keys");
+    let healed = tokens.len();
+    if healed > 0 {
+        tracing::info!(keys = healed, "healed dirty keys");
     }
     settle(shared, moving, authority, tokens).await?;
-    Ok(failed)
+    Ok(Healed { healed, failed })
 }
 
 /// Forgets transactions that no journal knows any more: those that were healed, and those that were never committed.

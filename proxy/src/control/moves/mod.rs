@@ -1,7 +1,7 @@
 //! Moves under way: what each is doing, what it has achieved, and what operators ask of it.
 //!
 //! `runner` acts on what [`shardway_migration::phase`] decides; `barrier` brings both sides together while a rule
-//! change holds their statements; `journal` heals dirty keys; `equal` compares and repairs; `check` runs the five checks
+//! change holds their statements; `journal` heals dirty keys, and `ending` knows when the last double write is history; `equal` compares and repairs; `check` runs the five checks
 //! before a switch, whose questions `ask` answers; `cleanup` removes what `leftovers` has noted; `monitor` watches.
 //! `points` keeps rollback points, `rollback` goes back to them, `part` takes writes back without waiting; `backup` dumps
 //! and restores with the servers' own `tools`. A move's state is saved before anything is done
@@ -14,6 +14,7 @@ mod carried;
 mod check;
 mod cleanup;
 mod drift;
+mod ending;
 mod equal;
 mod headroom;
 mod journal;
@@ -80,6 +81,7 @@ pub struct Moves {
     /// The five checks, where they run.
     checking: check::Running,
     cleanups: leftovers::Cleanups,
+    endings: ending::Endings,
     points: Points,
     rollbacks: Rollbacks,
     /// One backup at a time.
@@ -159,6 +161,7 @@ impl Moves {
             repairs: tokio::sync::RwLock::default(),
             checking: check::Running::default(),
             cleanups,
+            endings: ending::Endings::default(),
             points,
             rollbacks,
             backing_up: tokio::sync::Mutex::default(),
