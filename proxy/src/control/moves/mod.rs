@@ -1,11 +1,11 @@
 //! Moves under way: what each is doing, what it has achieved, and what operators ask of it.
 //!
 //! `runner` acts on what [`shardway_migration::phase`] decides; `barrier` brings both sides together while a rule
-//! change holds their statements; `journal` heals dirty keys, and `ending` knows when the last double write is history; `equal` compares and repairs; `check` runs the five checks
-//! before a switch, whose questions `ask` answers; `cleanup` removes what `leftovers` has noted; `monitor` watches.
-//! `points` keeps rollback points, `rollback` goes back to them, `part` takes writes back without waiting; `backup` dumps
-//! and restores with the servers' own `tools`. A move's state is saved before anything is done
-//! about it, and is taken back before it stops being true.
+//! change holds their statements; `journal` heals dirty keys, and `ending` knows when the last double write is history;
+//! `equal` compares and repairs; `check` runs the five checks before a switch, whose questions `ask` answers; `cleanup`
+//! removes what `leftovers` has noted; `monitor` watches. `points` keeps rollback points, `rollback` goes back to them,
+//! `part` takes writes back without waiting; `backup` dumps and restores with the servers' own `tools`. A move's state is
+//! saved before anything is done about it, and is taken back before it stops being true.
 
 mod ask;
 pub mod backup;
