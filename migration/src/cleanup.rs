@@ -17,9 +17,10 @@ use mysql_async::prelude::Queryable as _;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::progress;
+use crate::connection::fields;
 use crate::copy::ledger;
 use crate::dirty;
-use crate::image::quoted;
+use crate::image::{ImageShape, Key, Reader, quoted};
 use crate::mark;
 use crate::place::run;
 use crate::prepare::tune;
@@ -224,8 +225,7 @@ fn condition(only: Option<&str>) -> String {
     only.map(|only| format!(" WHERE {only}")).unwrap_or_default()
 }
 
-/// Deletes at most so many rows from the beginning of a table, of all or of those under a condition. Returns how many
-/// there were.
+/// Deletes at most so many rows from the beginning of a table. Returns how many there were.
 ///
 /// # Errors
 /// Whatever the server reports.
@@ -233,7 +233,6 @@ pub async fn delete_some(
     connection: &mut Conn,
     holder: &Holder,
     table: &str,
-    only: Option<&str>,
     rows: u32,
 ) -> Result<u64, WorkError> {
     let primary =
@@ -241,9 +240,40 @@ pub async fn delete_some(
     let columns: Vec<String> = primary.iter().map(|column| quoted(column)).collect();
     let order = if columns.is_empty() { String::new() } else { format!(" ORDER BY {}", columns.join(", ")) };
     let table = format!("{}.{}", quoted(&holder.database), quoted(table));
-    let sql = format!("DELETE FROM {table}{}{order} LIMIT {rows}", condition(only));
-    run(connection, &holder.backend, &sql).await?;
+    run(connection, &holder.backend, &format!("DELETE FROM {table}{order} LIMIT {rows}")).await?;
     Ok(connection.affected_rows())
+}
+
+/// Deletes at most so many of the rows under a condition, those after a key first. They are found without locks and
+/// deleted by their primary keys: the table is in use, and rows between them are nobody's to lock. Returns the last key;
+/// `None`: no row was left after the one given.
+///
+/// # Errors
+/// Whatever the server reports; a table without a primary key.
+pub async fn delete_under(
+    connection: &mut Conn,
+    holder: &Holder,
+    table: &str,
+    condition: &str,
+    after: Option<&Key>,
+    rows: u32,
+) -> Result<Option<Key>, WorkError> {
+    let missing = || WorkError::Stopped(format!("{holder}.{table} is not there"));
+    let schema = schema::read(connection, &holder.database, table).await?.ok_or_else(missing)?;
+    let shape = ImageShape::of(&schema)?.seeing(condition);
+    let table = format!("{}.{}", quoted(&holder.database), quoted(table));
+    let rest = format!("{} LIMIT {rows}", shape.after(after));
+    let found: Vec<mysql_async::Row> =
+        connection.query(shape.select_keys(Reader::Client, &table, None, &rest)).await?;
+    let key = |row| shape.key(Reader::Client, fields(row));
+    let keys: Option<Vec<Key>> = found.into_iter().map(key).collect();
+    let keys =
+        keys.ok_or_else(|| WorkError::Stopped(format!("a key of {table} is not as its columns say")))?;
+    if !keys.is_empty() {
+        let delete = format!("{} AND {condition}", shape.delete(&table, &keys));
+        run(connection, &holder.backend, &delete).await?;
+    }
+    Ok(keys.last().cloned())
 }
 
 /// Would deleting rows make something else happen?

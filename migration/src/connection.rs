@@ -10,6 +10,9 @@ use crate::image::{Image, ImageShape, Reader, SESSION};
 use crate::settings::Wire;
 use crate::tables::WorkError;
 
+/// A row that is locked although it is not there stays away.
+const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+
 /// A connection that reads and writes images.
 ///
 /// # Errors
@@ -61,7 +64,7 @@ fn options(server: &Server, setup: &str) -> OptsBuilder {
         .prefer_socket(false)
         .max_allowed_packet(Some(64 << 20))
         .wait_timeout(Some(28_800))
-        .setup(vec![setup.to_owned()])
+        .setup(vec![setup.to_owned(), ISOLATION.to_owned()])
         .ssl_opts(tls(server))
 }
 

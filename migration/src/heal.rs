@@ -216,7 +216,7 @@ async fn one(
         }
     }
     let ids: Vec<u64> = entries.iter().map(|stored| stored.id).collect();
-    held.run(&journal.server, dirty::remove(&journal.database, &ids).into_bytes()).await?;
+    held.run(pool, &journal.server, dirty::remove(&journal.database, &ids).into_bytes()).await?;
     held.release(pool).await
 }
 

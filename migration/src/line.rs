@@ -13,7 +13,7 @@ use shardway_routing::topology::{Server, Side};
 use crate::connection::images;
 use crate::image::{Image, Key};
 use crate::pool::Pool;
-use crate::tables::{MovingTable, WorkError};
+use crate::tables::{End, MovingTable, WorkError};
 
 /// The authority's row under lock.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Held {
     pub image: Option<Image>,
     /// The node where the authority's own routing wants it, if it is there.
     at_home: Option<usize>,
+    /// The nodes of the authority where it is locked.
+    locked: Vec<usize>,
     /// The nodes where the other side's routing wants it.
     pub homes: Range<usize>,
     begun: Vec<(Server, Conn)>,
@@ -42,7 +44,13 @@ pub(crate) async fn hold(
     let mut begun: Vec<(Server, Conn)> = Vec::new();
     let mut image = None;
     let mut at_home = Vec::new();
+    let mut locked = Vec::new();
     for (place, end) in table.ends(authority).iter().enumerate() {
+        // What the key says to be the other side's there is not waited for.
+        if table.owns_key(authority, place, key) == Some(false) {
+            continue;
+        }
+        locked.push(place);
         let at = match begun.iter().position(|(server, _)| server.is_same_process(&end.server)) {
             Some(at) => at,
             None => {
@@ -59,7 +67,7 @@ pub(crate) async fn hold(
             if is_home {
                 at_home.push(place);
             }
-            if is_home || (image.is_none() && !table.is_shared(authority, end)) {
+            if is_home || (image.is_none() && !table.has_others(authority, end)) {
                 image = Some(row);
             }
         }
@@ -77,7 +85,7 @@ pub(crate) async fn hold(
         Some(image) => table.homes(authority.other(), image)?,
         None => 0..0,
     };
-    Ok(Held { image, at_home: at_home.last().copied(), homes, begun })
+    Ok(Held { image, at_home: at_home.last().copied(), locked, homes, begun })
 }
 
 impl Held {
@@ -118,15 +126,27 @@ impl Held {
         is_kept.then(|| table.shape.overwrite(&table.ends(other)[place].table, [image]))
     }
 
-    /// Runs a statement in the transaction that holds the row.
-    pub(crate) async fn run(&mut self, server: &Server, statement: Vec<u8>) -> Result<(), WorkError> {
+    /// Runs a statement on a server of the authority, in the transaction that holds the row if it has begun there.
+    pub(crate) async fn run(
+        &mut self,
+        pool: &Pool,
+        server: &Server,
+        statement: Vec<u8>,
+    ) -> Result<(), WorkError> {
         let holder = self.begun.iter_mut().find(|(held, _)| held.is_same_process(server));
-        let (_, connection) = holder.expect("the statement concerns a server of the authority");
-        Ok(connection.query_drop(statement).await?)
+        if let Some((_, connection)) = holder {
+            return Ok(connection.query_drop(statement).await?);
+        }
+        alone(pool, server, statement).await
     }
 
-    /// Runs a statement at a node of the other side: by itself, or in the transaction that holds the row where that has the
-    /// node's rows locked as well.
+    /// Has the transaction that holds the row locked that physical table of the other side as well?
+    pub(crate) fn is_in_hold(&self, table: &MovingTable, other: Side, end: &End) -> bool {
+        self.locked.iter().any(|locked| table.ends(other.other())[*locked].is_same(end))
+    }
+
+    /// Runs a statement at a node of the other side: by itself, or in the transaction that holds the row where that has
+    /// locked the node as well.
     pub(crate) async fn write(
         &mut self,
         pool: &Pool,
@@ -136,13 +156,10 @@ impl Held {
         statement: Vec<u8>,
     ) -> Result<(), WorkError> {
         let end = &table.ends(other)[place];
-        if table.is_shared(other, end) {
-            return self.run(&end.server, statement).await;
+        match self.is_in_hold(table, other, end) {
+            true => self.run(pool, &end.server, statement).await,
+            false => alone(pool, &end.server, statement).await,
         }
-        let mut connection = pool.take(&end.server).await?;
-        connection.query_drop(statement).await?;
-        pool.give(&end.server, connection);
-        Ok(())
     }
 
     /// Lets the row go, and commits what [`Held::run`] did.
@@ -153,4 +170,11 @@ impl Held {
         }
         Ok(())
     }
+}
+
+async fn alone(pool: &Pool, server: &Server, statement: Vec<u8>) -> Result<(), WorkError> {
+    let mut connection = pool.take(server).await?;
+    connection.query_drop(statement).await?;
+    pool.give(server, connection);
+    Ok(())
 }

@@ -210,13 +210,30 @@ impl MovingTable {
         !self.shared.is_empty() && self.ends(side.other()).iter().any(|other| other.is_same(end))
     }
 
-    /// Has a row of a side its home there, as far as a physical table that both sides have tells them apart? The others
-    /// there are the other side's: a row that has left, or that was written back.
+    /// Are there rows in that physical table which are not the side's? The source has every row of a table split in place,
+    /// the target those that have not left.
+    #[must_use]
+    pub fn has_others(&self, side: Side, end: &End) -> bool {
+        side == Side::Target && self.is_shared(side, end)
+    }
+
+    /// Is a row there one of the side's?
     #[must_use]
     pub fn owns(&self, side: Side, place: usize, image: &Image) -> bool {
-        let is_shared = self.is_shared(side, &self.ends(side)[place]);
+        let has_others = self.has_others(side, &self.ends(side)[place]);
         // One without a home is told of by whoever looks for it.
-        !is_shared || self.home(side, image).map_or(true, |home| home == place)
+        !has_others || self.home(side, image).map_or(true, |home| home == place)
+    }
+
+    /// The same of a key, where that tells the shard key. `None`: the row itself must be looked at.
+    #[must_use]
+    pub fn owns_key(&self, side: Side, place: usize, key: &Key) -> Option<bool> {
+        if !self.has_others(side, &self.ends(side)[place]) {
+            return Some(true);
+        }
+        let Placement::Sharded(layout) = self.placement(side) else { return None };
+        let shard = layout.function.shard(&self.shard_key_of(key)?)?;
+        Some(shard.0 as usize == place)
     }
 
     /// What a change at a place of a side changes of the rows that have their home there.

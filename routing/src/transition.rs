@@ -260,10 +260,25 @@ impl Changes<'_> {
             self.reads(old, new);
             self.writes(old, new);
             self.parts(old, new);
+            self.cleaned(new);
             if old.hold_ms != new.hold_ms && !self.is_first() {
                 let rule = format!("moves.{}.hold_ms", new.name);
                 self.add(&rule, old.hold_ms.to_string(), new.hold_ms.to_string(), Effect::Instant, 0);
             }
+        }
+    }
+
+    /// After the cleanup of a table split in place, the source has nothing to answer from, and what was written there would
+    /// be seen twice.
+    fn cleaned(&mut self, new: &Move) {
+        let is_split = |id: &TableId| match &self.new.table_of(*id).placement {
+            Placement::Sharded(layout) => !layout.shared.is_empty(),
+            Placement::Single(_) | Placement::Broadcast(_) => false,
+        };
+        let is_gone = new.tables.iter().any(is_split) && self.facts.cleaned(&new.name) == Cleaned::Yes;
+        if is_gone && !new.leaves_the_source_alone() {
+            let refused = Effect::Refused(refusal::WAY_BACK_CLOSED.because(new.name.clone()));
+            self.add(&format!("moves.{}", new.name), "cleaned", "statements to the source", refused, ALL);
         }
     }
 

@@ -35,7 +35,10 @@ pub async fn raise_auto_increment(
         if next == 0 {
             continue;
         }
-        for place in places.of(side) {
+        // A table split in place has every row that its own counter must be above; another definition would end the streams
+        // that still follow it.
+        let is_shared = |place: &&Place| places.of(side.other()).iter().any(|other| other.is_same(place));
+        for place in places.of(side).iter().filter(|place| !is_shared(place)) {
             let connection = open.to(place).await?;
             if let Some(from) = next_id(connection, place).await?
                 && from < next

@@ -71,7 +71,7 @@ impl Table<'_> {
         let beyond = |side| {
             let places = self.of.ends(side).iter().enumerate();
             places.into_iter().any(|(place, end)| {
-                self.of.is_shared(side, end) && matches!(self.at_home(side, place), AtHome::ByKey { .. })
+                self.of.has_others(side, end) && matches!(self.at_home(side, place), AtHome::ByKey { .. })
             })
         };
         beyond(Side::Source) || beyond(Side::Target)
@@ -95,7 +95,7 @@ impl Table<'_> {
         let mut condition = self.of.shape.within(range);
         let mut misplaced = "0".to_owned();
         if let AtHome::Condition(at_home) = self.at_home(side, place) {
-            if self.of.is_shared(side, end) {
+            if self.of.has_others(side, end) {
                 condition = format!("({condition}) AND {at_home}");
             } else {
                 misplaced = format!("SUM(NOT {at_home})");
@@ -222,7 +222,7 @@ impl Table<'_> {
     pub async fn misplaced(&self, side: Side, range: &Range, at_most: usize) -> Result<Vec<Key>, WorkError> {
         let mut found = Vec::new();
         for (place, end) in self.of.ends(side).iter().enumerate() {
-            if self.of.is_shared(side, end) {
+            if self.of.has_others(side, end) {
                 continue;
             }
             let within = self.of.shape.within(range);

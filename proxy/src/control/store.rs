@@ -162,7 +162,7 @@ impl RuleStore {
 
     /// Does nothing but the state of moves speak against a rule file?
     async fn waits_for_moves(&self, text: &str) -> bool {
-        let ids = [refusal::NOT_SYNCED.id, refusal::SOURCE_NOT_KEPT.id];
+        let ids = [refusal::NOT_SYNCED.id, refusal::SOURCE_NOT_KEPT.id, refusal::ROWS_LEFT.id];
         self.plan(text)
             .await
             .is_ok_and(|change| change.refusals().all(|(_, refused)| ids.contains(&refused.kind.id)))

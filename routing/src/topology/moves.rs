@@ -62,6 +62,17 @@ impl Move {
         }
     }
 
+    /// Does no statement go to the source, whatever its keys?
+    #[must_use]
+    pub fn leaves_the_source_alone(&self) -> bool {
+        self.writes == Side::Target
+            && self.double_write == DoubleWrite::Off
+            && self.reads == crate::gray::BUCKETS
+            && self.never.is_empty()
+            && self.history.is_none()
+            && self.functions == Functions::default()
+    }
+
     /// How far the side that is not the authority may be behind and still answer reads. Double write keeps it current
     /// whatever the streams do, so then there is a bound only where the rules name one.
     #[must_use]

@@ -247,6 +247,7 @@ impl Work<'_> {
         let mut pace = policy.full();
         let rows = settings.cleanup.rows;
         let few = if of.only.is_some() { 0 } else { u64::from(rows) };
+        let mut after = None;
         while left > few {
             let told_now = signals::of_server(connection).await.ok();
             let seen = Seen {
@@ -260,14 +261,26 @@ impl Work<'_> {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
-            let (table, only) = (of.name(), of.only.as_deref());
-            let deleted = cleanup::delete_some(connection, &of.holder, table, only, rows).await;
-            let deleted = deleted.map_err(told)?;
+            let table = of.name();
+            let is_over = match &of.only {
+                Some(only) => {
+                    let reached =
+                        cleanup::delete_under(connection, &of.holder, table, only, after.as_ref(), rows)
+                            .await;
+                    after = reached.map_err(told)?;
+                    after.is_none()
+                }
+                None => {
+                    let deleted = cleanup::delete_some(connection, &of.holder, table, rows).await;
+                    let deleted = deleted.map_err(told)?;
+                    left = left.saturating_sub(deleted);
+                    deleted == 0
+                }
+            };
             reached(Step::Emptying).await;
-            if deleted == 0 {
+            if is_over {
                 break;
             }
-            left = left.saturating_sub(deleted);
             tokio::time::sleep(Duration::from_millis(pace.pause_ms)).await;
         }
         Ok(())

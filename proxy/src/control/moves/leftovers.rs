@@ -14,10 +14,8 @@ use shardway_migration::cleanup::{self, Holder, Leftover, Stage};
 use shardway_migration::image::quoted;
 use shardway_migration::place::{self, Place};
 use shardway_migration::tables::WorkError;
-use shardway_routing::gray::BUCKETS;
 use shardway_routing::topology::{
-    Backend, BackendId, DoubleWrite, Functions, Move, MoveId, Node, Placement, ShardId, Side, TableId,
-    Topology,
+    Backend, BackendId, DoubleWrite, MoveId, Node, Placement, ShardId, Side, TableId, Topology,
 };
 
 use super::{Moves, moves};
@@ -106,10 +104,10 @@ impl Moves {
                     }
                 }
             }
-            for source in &places.sources {
+            for (place, source) in places.sources.iter().enumerate() {
                 let only = match places.targets.iter().position(|target| target.is_same(source)) {
                     None => None,
-                    Some(shard) => Some(left(topology, places.id, shard).ok_or_else(|| {
+                    Some(shard) => Some(left(topology, places.id, place, shard).ok_or_else(|| {
                         WorkError::Stopped(format!("nobody can tell which rows have left {source}"))
                     })?),
                 };
@@ -142,13 +140,19 @@ fn holder(place: &Place) -> Holder {
     }
 }
 
-/// The rows that have left a shard's node, as a condition.
-fn left(topology: &Topology, id: TableId, shard: usize) -> Option<String> {
+/// The rows that were at home on a node of the source and are not on the shard of the target that it is now, as a
+/// condition.
+fn left(topology: &Topology, id: TableId, place: usize, shard: usize) -> Option<String> {
     let table = topology.table_of(id);
-    let Placement::Sharded(layout) = &table.placement else { return None };
-    let column = table.schema.as_ref()?.column(&layout.key)?;
-    let shard = ShardId(u32::try_from(shard).ok()?);
-    Some(format!("NOT {}", layout.at_home(&quoted(&column.name), &column.kind, shard)?))
+    let at_home = |side, place: usize| match table.placement(side) {
+        Placement::Sharded(layout) => {
+            let column = table.schema.as_ref()?.column(&layout.key)?;
+            let shard = ShardId(u32::try_from(place).ok()?);
+            layout.at_home(&quoted(&column.name), &column.kind, shard)
+        }
+        Placement::Single(_) | Placement::Broadcast(_) => Some("TRUE".to_owned()),
+    };
+    Some(format!("{} AND NOT {}", at_home(Side::Source, place)?, at_home(Side::Target, shard)?))
 }
 
 async fn rows_of(topology: &Topology, holder: &Holder, table: &str, only: Option<&str>) -> Option<u64> {
@@ -186,7 +190,7 @@ pub(super) fn routed(topology: &Topology, name: &str, of: &Leftover) -> Option<S
         if by.name != name {
             return Some(format!("{place}: [moves.{}] carries rows from there", by.name));
         }
-        if !leaves_the_source_alone(by) {
+        if !by.leaves_the_source_alone() {
             return Some(format!(
                 "{place}: [moves.{name}] may still send statements there; take it out of the rules, or set \
                  writes = \"target\", reads = 100 and double_write = \"off\", without never, history and functions"
@@ -215,21 +219,12 @@ fn seen(topology: &Topology, name: &str, of: &Leftover) -> Option<String> {
         None => {
             Some(format!("{place}: the rules have no [moves.{name}] of {} any more; put it back", of.logical))
         }
-        Some(by) if !leaves_the_source_alone(by) => Some(format!(
+        Some(by) if !by.leaves_the_source_alone() => Some(format!(
             "{place}: [moves.{name}] may still send statements to rows that have left; set writes = \"target\", \
              reads = 100 and double_write = \"off\", without never, history and functions"
         )),
         Some(_) => None,
     }
-}
-
-fn leaves_the_source_alone(of: &Move) -> bool {
-    of.writes == Side::Target
-        && of.double_write == DoubleWrite::Off
-        && of.reads == BUCKETS
-        && of.never.is_empty()
-        && of.history.is_none()
-        && of.functions == Functions::default()
 }
 
 /// Does a logical database lie there, on that backend?

@@ -159,7 +159,9 @@ async fn plan(session: &mut Session, view: &View, touched: &[TouchedRow]) -> Res
         keys.dedup();
         let (table, authority, mode) = moving(topology, &first.name)?;
         mirroring.mode = mirroring.mode.max(mode);
-        let end = table.ends(authority).iter().find(|end| end.table == first.table);
+        let is_it =
+            |end: &&End| end.table == first.table && topology.backend(end.backend).name == first.backend;
+        let end = table.ends(authority).iter().find(is_it);
         let end = end.ok_or_else(|| Failure::Unknown("the rules changed under a transaction".into()))?;
         let pool = view.pool(end.backend);
         let at = session

@@ -14,6 +14,9 @@ impl Work<'_> {
     pub(super) async fn leave_rows(&mut self, index: usize) -> Result<(), String> {
         let of = self.record.leftovers[index].clone();
         let rows = self.rows_that_left(&of).await?;
+        if rows == 0 {
+            return self.nothing_left(index, &of);
+        }
         if of.rows.is_some_and(|before| rows > before) {
             return Err(format!(
                 "{}.{} has {rows} rows that have left it and had {} when the way back closed: somebody still writes \
@@ -38,6 +41,9 @@ impl Work<'_> {
     pub(super) async fn delete_rows(&mut self, index: usize) -> Result<(), String> {
         let of = self.record.leftovers[index].clone();
         let rows = self.rows_that_left(&of).await?;
+        if rows == 0 {
+            return self.nothing_left(index, &of);
+        }
         if let Stage::Aside { rows: before, .. } = &of.stage
             && rows != *before
         {
@@ -78,10 +84,17 @@ impl Work<'_> {
         self.reach_stage(index, Stage::Dropped { at: now_s(), grace })
     }
 
+    /// They never were, a person has deleted them, or a crash came after the last of them.
+    fn nothing_left(&mut self, index: usize, of: &Leftover) -> Result<(), String> {
+        self.say(of, "no row that has left it is there");
+        self.reach_stage(index, Stage::Dropped { at: now_s(), grace: Grace::Kept })
+    }
+
+    /// How many there are; none where the table is gone.
     async fn rows_that_left(&self, of: &Leftover) -> Result<u64, String> {
         let mut connection = self.connect(&of.holder).await?;
         let only = of.only.as_deref();
         let counted = cleanup::count(&mut connection, &of.holder.database, &of.table, only).await;
-        counted.map_err(told)?.ok_or_else(|| format!("{}.{} is not there", of.holder, of.table))
+        Ok(counted.map_err(told)?.unwrap_or_default())
     }
 }
