@@ -80,7 +80,7 @@ async fn caught_up(kind: &Kind) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_leaves_is_copied_and_nobody_sees_it_twice() {
-    let kind = kinds::open("4-doubling", &[1, 2], &tables()).await;
+    let mut kind = kinds::open("4-doubling", &[1, 2], &tables()).await;
     let mut both = Both::open(&kind).await;
     for id in 1..=200_u64 {
         both.agree(&format!("INSERT INTO users (id, name, balance) VALUES ({id}, 'u{id}', {})", id % 9))
@@ -140,49 +140,92 @@ async fn only_what_leaves_is_copied_and_nobody_sees_it_twice() {
     kind.save(SWITCHED).await;
     kind.reaches("ReverseSync").await;
     write(&mut both, "u1 again").await;
-    ends(&kind, &mut both).await;
+    ends(&mut kind, &mut both).await;
 }
 
-/// The rows that have left are deleted where they were; before that the move cannot leave the rules.
-async fn ends(kind: &Kind, both: &mut Both) {
+/// The rows that have left are deleted where they were; before that the move cannot leave the rules, and after it no
+/// statement goes there.
+async fn ends(kind: &mut Kind, both: &mut Both) {
     kind.run(&["move", "finish", "shop"]);
     kind.reaches("Done").await;
-    let without = kind.rules.split("[moves.shop]").next().unwrap();
-    let leaves = async || {
-        let desired = kind.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
-        kind.proxy.save_rules(&format!("# {desired}\n{without}"));
-        kind.proxy.settled(desired + 1).await
-    };
-    assert!(leaves().await.is_some_and(|why| why.contains("SHD1609")), "rows that have left are there");
+    let without = kind.rules.split("[moves.shop]").next().unwrap().to_owned();
+    assert!(refused(kind, &without).await.contains("SHD1609"), "rows that have left are there");
+    kind.proxy.kill9_and_restart().await;
+    both.proxy = kind.proxy.connect(&kind.name).await;
     assert!(
         told(kind, &["move", "cleanup", "shop", "--dry-run"]).contains("rows that have left it would be")
     );
     assert!(told(kind, &["move", "cleanup", "shop"]).contains("rows that have left it stay until"));
     both.agree_on_everything().await;
-    assert!(leaves().await.is_some_and(|why| why.contains("SHD1609")), "they are still there");
+    assert!(refused(kind, &without).await.contains("SHD1609"), "they are still there");
+    let mut shard = Cluster::get().await.shards[0].connect(&kind.name).await;
+    let trigger = "CREATE TRIGGER audit BEFORE DELETE ON users FOR EACH ROW SET @gone = 1";
+    shard.query_drop(trigger).await.unwrap();
+    let output = kind.proxy.command(&["move", "cleanup", "shop", "--now"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("has triggers, which must not fire"));
+    shard.query_drop("DELETE FROM users WHERE id % 4 = 2").await.unwrap();
     assert!(told(kind, &["move", "cleanup", "shop", "--now"]).contains("rows that have left it deleted"));
+    shard.query_drop("DROP TRIGGER audit").await.unwrap();
     for server in 0..2 {
-        for table in ["users", "orders"] {
-            let key = if table == "users" { "id" } else { "user_id" };
+        for (table, key) in [("users", "id"), ("orders", "user_id")] {
             let left = format!("{}.{table} WHERE {key} % 4 <> {server}", kind.name);
             assert_eq!(ids(server, &left).await, Vec::<u64>::new(), "{table}");
         }
     }
     both.agree_on_everything().await;
-    assert_eq!(leaves().await, None);
+    for lines in ["writes = \"target\"\nreads = 50", &format!("{SWITCHED}\ndouble_write = \"sync\"")] {
+        let why = refused(kind, &format!("{}{lines}", kind.rules)).await;
+        assert!(why.contains("SHD1465"), "{lines}: {why}");
+    }
+    let desired = kind.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
+    kind.proxy.save_rules(&without);
+    assert_eq!(kind.proxy.settled(desired + 1).await, None);
     both.agree_on_everything().await;
     both.agree("UPDATE users SET balance = 0").await;
     both.agree("SELECT id FROM users WHERE balance = 0 ORDER BY id").await;
 }
 
-/// Clients under every mode of double write, there and back, with a proxy that is killed in between.
+/// Why rules do not take effect.
+async fn refused(kind: &Kind, rules: &str) -> String {
+    let desired = kind.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
+    kind.proxy.save_rules(&format!("# {desired}\n{rules}\n"));
+    kind.proxy.settled(desired + 1).await.expect("the rules are refused")
+}
+
+/// A row that the source has on the wrong shard can be on no right one of the target; nobody may take that for equal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_on_the_wrong_shard_is_told_before_and_stays_after() {
+    let kind = kinds::open("4-doubling", &[1, 2], &tables()).await;
+    let mut connection = kind.proxy.connect(&kind.name).await;
+    for id in 1..=20_u64 {
+        connection.query_drop(format!("INSERT INTO users (id, name) VALUES ({id}, 'u{id}')")).await.unwrap();
+    }
+    let mut shard = Cluster::get().await.shards[0].connect(&kind.name).await;
+    shard.query_drop("INSERT INTO users (id, name) VALUES (1001, 'lost'), (1003, 'lost')").await.unwrap();
+    let output = kind.proxy.command(&["move", "start", "shop"]);
+    assert!(output.status.success());
+    until("the comparison tells of them", Duration::from_secs(60), async || {
+        let of = &kind.proxy.status()["moves"][0];
+        (of["last_verify"]["clean"] == false).then_some(())
+    })
+    .await;
+    let left: Vec<u64> = shard.query("SELECT id FROM users WHERE name = 'lost' ORDER BY id").await.unwrap();
+    assert_eq!(left, [1001, 1003]);
+}
+
+/// Clients under every mode of double write, there and back, at first undisturbed, then with a proxy that is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn double_write_leaves_alone_what_stays() {
-    let mut kind = kinds::open("4-doubling", &[1, 2], &tables()).await;
+    let counted =
+        |columns: &str| columns.replace("NOT NULL PRIMARY KEY", "NOT NULL AUTO_INCREMENT PRIMARY KEY");
+    let tables = tables().into_iter().map(|(table, columns)| (table, counted(columns))).collect::<Vec<_>>();
+    let tables: Vec<(&str, &str)> =
+        tables.iter().map(|(table, columns)| (*table, columns.as_str())).collect();
+    let mut kind = kinds::open("4-doubling", &[1, 2], &tables).await;
     let mut connection = kind.proxy.connect(&kind.name).await;
     connection.query_drop(Load::shared_rows()).await.unwrap();
     let options = kind.proxy.options("app", "app", &kind.name);
-    let load = Load::start_as(&options, 3, Transfers::WithinShard, Manners::Rough);
+    let load = Load::start_with(&options, 3, Transfers::WithinShard);
     load.more(30).await;
     kind.run(&["move", "start", "shop"]);
     kind.reaches("Synced").await;
@@ -190,6 +233,35 @@ async fn double_write_leaves_alone_what_stays() {
         let lines = format!("double_write = \"{mode}\"");
         kind.save(&format!("{lines}\nreads = 50")).await;
         load.more(60).await;
+        kind.save(&format!("{lines}\n{SWITCHED}")).await;
+        kind.reaches("ReverseSync").await;
+        load.more(60).await;
+        // Of tables of one name on two backends.
+        for sql in [
+            "BEGIN",
+            "UPDATE users SET name = 'x' WHERE id = 10",
+            "UPDATE users SET name = 'x' WHERE id = 11",
+            "COMMIT",
+        ] {
+            connection.query_drop(sql).await.unwrap_or_else(|error| panic!("{mode}: {sql}: {error}"));
+        }
+        kind.followed().await;
+        kind.save(&lines).await;
+        kind.reaches("Synced").await;
+        kind.followed().await;
+        for (server, id) in [(0, 10), (1, 11)] {
+            let found = ids(server, &format!("{}.users WHERE id = {id} AND name = 'x'", kind.name)).await;
+            assert_eq!(found, [id], "{mode}: the source has what was written on the target");
+        }
+        connection.query_drop("UPDATE users SET name = 'shared' WHERE id IN (10, 11)").await.unwrap();
+    }
+    let undisturbed = load.stop().await;
+    assert_eq!(undisturbed.failed, 0, "{:?}", undisturbed.first_error);
+    undisturbed.check(&mut connection).await;
+    connection.query_drop("DELETE FROM users WHERE id >= 1000000").await.unwrap();
+    let load = Load::start_as(&options, 3, Transfers::WithinShard, Manners::Rough);
+    for mode in ["strict", "sync", "async"] {
+        let lines = format!("double_write = \"{mode}\"");
         kind.save(&format!("{lines}\n{SWITCHED}")).await;
         kind.reaches("ReverseSync").await;
         load.more(60).await;
@@ -201,7 +273,6 @@ async fn double_write_leaves_alone_what_stays() {
         kind.followed().await;
     }
     let journal = load.stop().await;
-    assert!(journal.acknowledged > 0);
     until("no key is dirty", Duration::from_secs(30), async || {
         (kind.proxy.status()["moves"][0]["dirty_keys"] == 0).then_some(())
     })
