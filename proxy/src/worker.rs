@@ -175,3 +175,30 @@ impl PlanCache {
         self.young.get_or_insert_with(HashMap::new).insert(shape.into(), plan);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shardway_routing::plan::SessionCommand;
+
+    use super::*;
+
+    fn plan() -> Rc<Plan> {
+        Rc::new(Plan::Session(SessionCommand::Empty))
+    }
+
+    #[test]
+    fn a_shape_that_is_used_keeps_its_plan_and_a_flood_of_others_is_bounded() {
+        let mut plans = PlanCache::default();
+        let used = plan();
+        plans.add(b"used", Rc::clone(&used));
+        plans.add(b"once", plan());
+        for number in 0..3 * PLANS {
+            plans.add(number.to_string().as_bytes(), plan());
+            let found = plans.find(b"used").expect("it is asked for all the time");
+            assert!(Rc::ptr_eq(&found, &used));
+        }
+        assert!(plans.find(b"once").is_none());
+        let held = |generation: &Option<HashMap<_, _>>| generation.as_ref().map_or(0, HashMap::len);
+        assert!(held(&plans.young) + held(&plans.old) <= 2 * PLANS);
+    }
+}

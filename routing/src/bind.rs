@@ -14,7 +14,7 @@ pub use render::{full_table, parameters, place_of, render};
 pub use route::{any_route, route, shard_keys};
 
 use crate::key::{Fractions, KeyValue, Literal};
-use crate::lex::{Quoting, Region};
+use crate::lex::{Lexed, Quoting, Region};
 use crate::plan::{self, DataPlan, SidePlan};
 use crate::refusal::{self, Refusal};
 use crate::topology::{BackendId, Move, ShardId, Side, TableId};
@@ -105,6 +105,17 @@ pub fn hint(comment: &[u8]) -> Result<Hint, Refusal> {
         "primary" => Ok(Hint::Primary),
         "replica" => Ok(Hint::Replica),
         _ => shard().map(Hint::Shard).ok_or_else(|| refusal::UNKNOWN_HINT.because(wish.to_owned())),
+    }
+}
+
+/// A plan as people read it, under the hint of its statement, which has the last word on where that goes.
+#[must_use]
+pub fn with_hint(sql: &[u8], lexed: &Lexed, explained: String) -> String {
+    match lexed.hint {
+        Some((start, end)) => {
+            format!("Hint {}\n{explained}", String::from_utf8_lossy(&sql[start as usize..end as usize]))
+        }
+        None => explained,
     }
 }
 

@@ -106,7 +106,23 @@ fn what_no_move_can_have_is_a_usage_error_and_no_file_is_touched() {
 #[test]
 fn every_help_has_an_example() {
     let folder = folder(GOOD);
-    for command in ["", "serve", "check", "status", "traffic", "rules", "rules show", "move", "move finish"] {
+    let moves = "preflight start status pause resume verify repair backup rollback finish cleanup check points point gaps throttle rehearse";
+    let others = [
+        "",
+        "serve",
+        "check",
+        "explain",
+        "plan",
+        "status",
+        "traffic",
+        "rules",
+        "rules history",
+        "rules show",
+        "rules revert",
+        "move",
+    ];
+    let of_moves = moves.split(' ').map(|word| format!("move {word}"));
+    for command in others.into_iter().map(str::to_owned).chain(of_moves) {
         let (text, code) = told(folder.path(), format!("{command} --help").trim_start());
         assert!(code == 0 && text.contains("Example: shardway"), "{command}: {text}");
     }

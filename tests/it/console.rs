@@ -38,6 +38,7 @@ async fn the_command_line_client_prints_every_table() {
     assert!(show("SHOW SESSIONS").contains("\tapp\t"));
     assert!(show("SHOW HELP").contains("SHOW STATEMENTS"));
     assert_eq!(show("SHOW MOVES"), "");
+    assert_eq!(show("SHOW STATEMENTS"), "");
     assert_eq!(show("SELECT @@version_comment LIMIT 1").lines().count(), 2);
 }
 

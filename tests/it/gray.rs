@@ -333,3 +333,41 @@ async fn a_write_that_the_log_shows_before_its_server_does_is_not_missed() {
     assert_eq!(shop.on_shard(0, "SELECT id, amount FROM orders_1").await, ["1|9.00"]);
     shop.run(&["move", "verify", "shop"]);
 }
+
+#[tokio::test]
+async fn a_hint_chooses_the_side_or_is_refused() {
+    let (shop, mut connection) = carried_over("reads = 0").await;
+    let email = |hint: &str| {
+        format!("/* shardway: {hint} */ SELECT COALESCE(email, 'source') FROM users WHERE id = 1")
+    };
+    assert_eq!(one(&mut connection, &email("source")).await, "source");
+    assert_eq!(one(&mut connection, &email("target")).await, "target");
+    for (sql, id) in [
+        ("/* shardway: target */ UPDATE users SET name = 'x' WHERE id = 1", "SHD1235"),
+        // The source is whole: the hint would not have kept the statement from any row.
+        ("/* shardway: shard=2 */ DELETE FROM users", "SHD1111"),
+        ("/* shardway: shard=2 */ SELECT name FROM settings", "SHD1111"),
+        ("/* shardway: nearest */ SELECT name FROM users", "SHD1111"),
+        ("EXPLAIN ROUTE /* shardway: nearest */ SELECT name FROM users", "SHD1111"),
+    ] {
+        let error = connection.query_drop(sql).await.expect_err(sql);
+        assert!(shardway_tests::server_error(&error).1.starts_with(id), "{sql}: {error}");
+    }
+    assert_eq!(one(&mut connection, "SELECT name FROM users WHERE id = 5").await, "e", "nothing was deleted");
+    let explained =
+        rows(&mut connection, "EXPLAIN ROUTE /* shardway: source */ SELECT name FROM users").await;
+    assert!(explained.unwrap()[0].starts_with("Hint /* shardway: source */"));
+    shop.save("writes = \"target\"\nreads = 100").await;
+    shop.reaches("ReverseSync").await;
+    let name = |shard: u32| format!("/* shardway: shard={shard} */ SELECT name FROM users WHERE id = 1");
+    assert_eq!(one(&mut connection, &name(1)).await, "a");
+    assert_eq!(one(&mut connection, &name(2)).await, "");
+    for (sql, id) in [
+        ("/* shardway: shard=4 */ SELECT name FROM users", "SHD1111"),
+        ("/* shardway: shard=1 */ INSERT INTO users (id, name) VALUES (9, 'x')", "SHD1234"),
+        ("/* shardway: source */ UPDATE users SET name = 'x' WHERE id = 1", "SHD1235"),
+    ] {
+        let error = connection.query_drop(sql).await.expect_err(sql);
+        assert!(shardway_tests::server_error(&error).1.starts_with(id), "{sql}: {error}");
+    }
+}

@@ -154,6 +154,10 @@ async fn sighup_the_command_line_and_history_bring_rules_into_force() {
     let status =
         std::process::Command::new("kill").args(["-HUP", &shop.proxy.pid().to_string()]).status().unwrap();
     assert!(status.success());
+    until("the signal is heard", Duration::from_secs(20), async || {
+        shop.proxy.log().contains("SIGHUP: the files are read again").then_some(())
+    })
+    .await;
     let out = |output: std::process::Output| {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -187,6 +191,10 @@ async fn rules_edited_while_the_proxy_is_down_are_compared_with_those_that_were_
     let hidden = good.replace("kind = \"mod\", shards = 4", "kind = \"hash\", shards = 4");
     let why = shop.proxy.refuses_to_start_on(&hidden).await;
     assert!(why.contains("SHD1601") && why.contains("version 1"), "{why}");
+    for (text, reason) in [("", "no [backends.*]"), (&good[..good.find("s{0").unwrap() + 2], "line")] {
+        let why = shop.proxy.refuses_to_start_on(text).await;
+        assert!(why.contains("rules.toml") && why.contains(reason), "{reason}: {why}");
+    }
     let harmless = format!("{good}[transactions]\nacross_shards = \"refuse\"\n");
     shop.proxy.save_rules(&harmless);
     shop.proxy.kill9_and_restart().await;

@@ -153,6 +153,41 @@ async fn a_rule_can_keep_transactions_on_one_backend() {
 }
 
 #[tokio::test]
+async fn a_commit_that_fails_on_the_second_backend_says_where_it_has_taken_place() {
+    let (shop, mut connection) = opened().await;
+    for sql in
+        ["BEGIN", "UPDATE users SET name = 'k' WHERE id = 1", "UPDATE users SET name = 'k' WHERE id = 2"]
+    {
+        connection.query_drop(sql).await.unwrap();
+    }
+    let mut second = shop.cluster.shards[1].connect("").await;
+    let sql = format!(
+        "SELECT t.trx_mysql_thread_id FROM information_schema.INNODB_TRX t \
+         JOIN information_schema.PROCESSLIST p ON p.ID = t.trx_mysql_thread_id WHERE p.DB = '{}'",
+        shop.name
+    );
+    let threads: Vec<u64> = second.query(sql).await.unwrap();
+    assert_eq!(threads.len(), 1, "the second branch of the transaction");
+    second.query_drop(format!("KILL {}", threads[0])).await.unwrap();
+    let error = server_error(&connection.query_drop("COMMIT").await.unwrap_err());
+    assert!(error.1.starts_with("SHD1302") && error.1.contains("committed on s0, not on s1"), "{error:?}");
+    let mut other = shop.connect().await;
+    assert_eq!(rows(&mut other, NAMES).await.unwrap(), ["k", "b", "c", "d"]);
+}
+
+#[tokio::test]
+async fn a_statement_of_too_many_terms_is_refused_and_nobody_falls_with_it() {
+    let (_shop, mut connection) = opened().await;
+    let nested = format!("SELECT name FROM users WHERE id = {}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    let long = format!("SELECT name FROM users WHERE id = 1{}", " OR id = 1".repeat(60_000));
+    for (sql, id) in [(nested, "SHD1102"), (long, "SHD1103")] {
+        let error = server_error(&connection.query_drop(sql).await.unwrap_err());
+        assert!(error.1.starts_with(id), "{}", error.1.chars().take(200).collect::<String>());
+    }
+    assert_eq!(rows(&mut connection, NAMES).await.unwrap(), ["a", "b", "c", "d"]);
+}
+
+#[tokio::test]
 async fn what_a_procedure_leaves_behind_is_its_sessions_own() {
     let shop = Shop::open().await;
     let proxy = Proxy::start(&format!("{}[databases.\"*\"]\ndefault = \"legacy\"\n", shop.rules())).await;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use shardway_migration::settings::Settings;
+use shardway_routing::bind;
 use shardway_routing::document::Document;
 use shardway_routing::lex::{self, Flavour, Lexed, Quoting, ServerVersion};
 use shardway_routing::merge::RowProtocol;
@@ -86,7 +87,11 @@ pub(super) fn explain(file: &Path, database: Option<&str>, sql: &str) -> anyhow:
         server: ServerVersion { flavour: Flavour::MySql, number: 80_000 },
         protocol: RowProtocol::Text,
     };
+    if let Some((start, end)) = lexed.hint {
+        bind::hint(&sql.as_bytes()[start as usize..end as usize])
+            .map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    }
     let plan = plan::plan(sql.as_bytes(), &lexed, context);
-    print!("{}", explained(&plan, &topology));
+    print!("{}", bind::with_hint(sql.as_bytes(), &lexed, explained(&plan, &topology)));
     Ok(if matches!(plan, plan::Plan::Refused(_)) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -34,6 +34,7 @@ pub(super) fn start(control: &Arc<Control>) -> anyhow::Result<()> {
                     let _ = control.renew();
                 }
                 Some(()) = hangup.recv() => {
+                    tracing::info!("SIGHUP: the files are read again");
                     let _ = control.reload("SIGHUP").await;
                 }
                 else => return,

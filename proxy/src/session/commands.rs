@@ -59,7 +59,7 @@ impl Session {
             SessionCommand::ShowProcesslist => self.show_processlist(),
             SessionCommand::Kill { query_only, id } => self.kill(*id, *query_only).await,
             SessionCommand::ExplainRoute { offset } => {
-                let text = self.explained(&sql[*offset as usize..])?;
+                let text = self.explained(sql, *offset as usize)?;
                 let rows: Vec<_> = text.lines().map(|line| vec![Some(line.to_owned())]).collect();
                 self.answer_table(&["route"], &rows)
             }

@@ -137,11 +137,15 @@ async fn authenticate(
         match client.read(&mut packet).await {
             Ok(()) => {}
             Err(ReadError::Frame(error)) => {
+                tracing::info!(session = info.id, peer = %info.peer, %error, "a client broke the handshake");
                 client.error(1043, "08S01", &format!("Bad handshake: {error}"));
                 let _ = client.flush().await;
                 return None;
             }
-            Err(_) => return None,
+            Err(ReadError::Gone | ReadError::Io(_)) => {
+                tracing::info!(session = info.id, peer = %info.peer, "a client left before it had logged in");
+                return None;
+            }
         }
         let configured = worker.shared.configured();
         let step = login.on_packet(&packet, &host, |user| {

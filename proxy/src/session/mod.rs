@@ -241,7 +241,15 @@ impl Session {
             };
             let outcome = match read {
                 Ok(Ok(())) => self.command(&packet).await,
-                Ok(Err(ReadError::Gone)) => return,
+                Ok(Err(ReadError::Gone)) => {
+                    if self.transaction.is_some() {
+                        tracing::info!(
+                            session = self.info.id,
+                            "a client left in the middle of a transaction"
+                        );
+                    }
+                    return;
+                }
                 Ok(Err(ReadError::Frame(error))) => {
                     tracing::info!(session = self.info.id, %error, "a client broke the protocol");
                     self.client.seq = 0;
@@ -250,7 +258,7 @@ impl Session {
                     return;
                 }
                 Ok(Err(ReadError::Io(error))) => {
-                    tracing::debug!(session = self.info.id, %error, "a client's connection broke");
+                    tracing::info!(session = self.info.id, %error, "a client's connection broke");
                     return;
                 }
                 Err(_) => {

@@ -148,15 +148,19 @@ impl Session {
     }
 
     /// Runs a statement of the session's own making and keeps its plan out of the answer: `EXPLAIN ROUTE`.
-    pub(super) fn explained(&self, sql: &[u8]) -> Result<String, Failure> {
-        let mut lexed = Lexed::default();
+    /// The statement begins at `from`; a hint may stand before it.
+    pub(super) fn explained(&self, whole: &[u8], from: usize) -> Result<String, Failure> {
+        let (mut hinted, mut lexed) = (Lexed::default(), Lexed::default());
+        lex::lex(whole, self.quoting, &mut hinted);
+        let sql = &whole[from..];
         lex::lex(sql, self.quoting, &mut lexed);
         let view = self.worker.view();
         let plan = self.planned(&view, sql, &mut lexed, RowProtocol::Text);
         if let Plan::Data(data) = &*plan {
             self.access.may_run(&data.needs, self.characters)?;
         }
-        Ok(shardway_routing::plan::explain::explain(&plan, &view.snapshot.topology))
+        let explained = shardway_routing::plan::explain::explain(&plan, &view.snapshot.topology);
+        Ok(bind::with_hint(whole, &hinted, explained))
     }
 }
 

@@ -158,6 +158,13 @@ pub fn shard_keys(
 }
 
 fn legs(side: &SidePlan, values: Values<'_>, hint: Hint) -> Result<Vec<Leg>, Refusal> {
+    let is_sharded = matches!(side.route, RoutePlan::ByKey(_) | RoutePlan::ByRow { .. });
+    if matches!(hint, Hint::Shard(_)) && !is_sharded {
+        // Left out of account, it would let the statement loose on rows that it was to be kept from.
+        return Err(
+            refusal::UNKNOWN_HINT.because("a shard of tables that are whole where the statement runs")
+        );
+    }
     match &side.route {
         RoutePlan::Backend(backend) => Ok(vec![whole(*backend)]),
         RoutePlan::AnyNode(nodes) => Ok(vec![whole(nodes[0].backend)]),

@@ -194,6 +194,8 @@ impl Check<'_> {
                 }
             },
             None if self.topology.databases.len() == 1 => Some((DatabaseId(0), name)),
+            // What is wrong with the databases has been told.
+            None if self.topology.databases.is_empty() => None,
             None => {
                 self.report(at, key, "with several databases a table is written \"database.table\"");
                 None

@@ -226,3 +226,64 @@ fn what_a_rule_says_beside_its_kind_is_a_problem() {
         "moves.m.from.u: is no table of this move",
     );
 }
+
+/// The example that the outside of shardway is pinned by.
+const PINNED: &str = r#"
+[backends.legacy]
+primary  = "mysql://shop:${LEGACY_PASSWORD}@127.0.0.1:4001/shop"
+replicas = [{ url = "mysql://shop@127.0.0.1:5001/shop", weight = 2 }]       # optional; health-checked, lag-aware
+pool     = { max = 64 }                                    # optional
+[backends.s0]
+primary = "mysql://shop@127.0.0.1:4002/shop"
+[backends.s1]
+primary = "mysql://shop@127.0.0.1:4003/shop"
+[databases.shop]
+default = "legacy"                # tables that no rule names live here, untouched
+[databases."*"]                   # every other database (also ones created later) passes to this backend whole
+default = "legacy"
+[tables.users]
+shard_key = "id"
+function  = { kind = "mod", shards = 4 }
+nodes     = "s{0..1}.users_{0..3}"
+[tables.orders]
+shard_key = "user_id"
+with      = "users"
+nodes     = "s{0..1}.orders_{0..3}"
+id        = { column = "id", generator = "snowflake" }   # or "sequence"
+[tables.regions]
+kind  = "broadcast"
+nodes = "s{0..1}"
+[tables.settings]
+kind  = "single"
+nodes = "s0"
+[moves.shop]
+tables       = ["users", "orders"]
+from         = "legacy"
+capture      = "binlog"
+double_write = "off"
+reads        = 0
+writes       = "source"
+always = [1001]
+never = [42]
+history = { column = "created_at", since = "2024-01-01" }
+shadow_reads = 5
+functions = { writes_of = ["orders"] }
+"#;
+
+#[test]
+fn the_pinned_example_is_valid_and_so_is_its_older_layout() {
+    let password = |name: &str| (name == "LEGACY_PASSWORD").then(|| "secret".to_owned());
+    let valid = |text: &str| load(text, &password, 1).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(valid(PINNED).moves[0].tables.len(), 2);
+    let older = PINNED
+        .replace(
+            "from         = \"legacy\"",
+            "from = { function = { kind = \"mod\", shards = 2 }, nodes = \"s{0..1}.users_{0..1}\" }",
+        )
+        .replace("[\"users\", \"orders\"]", "[\"users\"]")
+        .replace("functions = { writes_of = [\"orders\"] }\n", "");
+    let topology = valid(&older);
+    let users = topology.tables.iter().find(|table| table.name == "users").unwrap();
+    let Placement::Sharded(layout) = &users.placement else { panic!("users are sharded") };
+    assert_eq!(layout.shared, [ShardId(0)], "s0.users_0 is split in place");
+}
