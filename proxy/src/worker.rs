@@ -16,6 +16,7 @@ use shardway_routing::topology::{BackendId, Server};
 use crate::backend::Pool;
 use crate::backend::health::Health;
 use crate::backend::pool::{Role, Served};
+use crate::session::Told;
 use crate::shared::{Shared, Snapshot};
 
 /// Plans of each generation of the cache.
@@ -28,6 +29,8 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Worker {
     pub shared: Arc<Shared>,
+    /// Errors of its sessions' statements.
+    pub told: Told,
     view: RefCell<Rc<View>>,
 }
 
@@ -52,7 +55,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>) -> Worker {
         let snapshot = shared.snapshot();
         let view = View::new(snapshot, None, &shared);
-        Worker { shared, view: RefCell::new(Rc::new(view)) }
+        Worker { shared, told: Told::default(), view: RefCell::new(Rc::new(view)) }
     }
 
     /// The rules in force now.

@@ -1,6 +1,7 @@
 //! Answers the session gives itself, and what every answer must say about it.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use mysql_common::constants::{ColumnType, StatusFlags};
 use shardway_routing::bind::Facts;
@@ -152,7 +153,21 @@ impl Session {
 
     pub fn remember_error(&mut self, error: ErrPacket) {
         self.errors += 1;
+        self.tell(&error);
         self.last_error = Some(error);
+    }
+
+    /// Notes in the log that a statement has failed, if that is news.
+    pub(super) fn tell(&self, error: &ErrPacket) {
+        if self.worker.told.is_news(error.code, Instant::now()) {
+            let refused = error.message.split_once(':').map(|(id, _)| id).filter(|id| id.starts_with("SHD"));
+            tracing::info!(
+                session = self.info.id,
+                code = error.code,
+                refused,
+                "a statement failed, the first with this code in a minute"
+            );
+        }
     }
 
     /// Lists the warnings of a connection before another statement runs on it.

@@ -18,6 +18,7 @@ mod prepared;
 mod seen;
 mod settings;
 mod text;
+mod told;
 pub mod transaction;
 
 use std::rc::Rc;
@@ -47,6 +48,7 @@ use characteristics::Alone;
 pub use held::Held;
 use prepared::PreparedStatements;
 use seen::Seen;
+pub use told::Told;
 use transaction::Transaction;
 
 /// The state of one client's session.
@@ -331,6 +333,7 @@ impl Session {
             }
             Failure::Over => return Err(Failure::Over),
         };
+        self.tell(&error);
         self.client.pass_on(&error);
         self.row_count = -1;
         self.last_error = Some(error);
