@@ -130,12 +130,17 @@ pub(super) fn side(
     if split::ignores(planner, write) {
         split::meets_others(planner, scopes, side)?;
     }
-    let kept = split::writes(planner, scopes, side);
-    splices.extend(kept.iter().flatten().cloned());
+    let unkept = match split::writes(planner, scopes, side) {
+        Ok(conditions) => {
+            splices.extend(conditions);
+            None
+        }
+        Err(refusal) => Some(refusal),
+    };
     splices.sort_by_key(|splice| splice.span.start);
     let gather = match &route {
         RoutePlan::EveryNode(_) => Gather::First,
-        RoutePlan::ByKey(_) if let Err(refusal) = kept => Gather::Single(refusal),
+        RoutePlan::ByKey(_) if let Some(refusal) = unkept => Gather::Single(refusal),
         RoutePlan::ByKey(_) if !only_shards_change(planner, scopes, side) => {
             Gather::Single(refusal::SCATTERED_SUBQUERY.because(""))
         }
