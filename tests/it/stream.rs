@@ -118,7 +118,7 @@ impl Source {
 }
 
 async fn next(stream: &mut Stream) -> Result<Item, StreamError> {
-    tokio::time::timeout(Duration::from_secs(30), stream.next())
+    tokio::time::timeout(Duration::from_secs(120), stream.next())
         .await
         .expect("a stream is never silent for long")
 }

@@ -111,7 +111,7 @@ async fn a_long_statement_with_a_long_answer_does_not_block_itself() {
     connection.query_drop("BEGIN").await.unwrap();
     for order in ["", "ORDER BY id LIMIT 8000"] {
         let sql = format!("SELECT REPEAT('y', 6000), id FROM users {order} /* {padding} */");
-        let read = tokio::time::timeout(Duration::from_secs(50), connection.query::<(String, u64), _>(sql));
+        let read = tokio::time::timeout(Duration::from_secs(150), connection.query::<(String, u64), _>(sql));
         assert_eq!(read.await.expect("an answer in time").unwrap().len(), 8000);
     }
     connection.query_drop("COMMIT").await.unwrap();

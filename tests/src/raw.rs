@@ -44,7 +44,7 @@ impl RawClient {
     #[must_use]
     pub fn connect(port: u16) -> (RawClient, Vec<u8>) {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
         let mut client = RawClient { stream, seq: 0 };
         let greeting = client.packet().expect("a greeting");
         (client, greeting)
