@@ -90,11 +90,12 @@ pub enum Hint {
     Replica,
 }
 
-/// Reads a hint comment.
+/// What the statement's author asks for; `lexed` is what `sql` was taken apart into.
 ///
 /// # Errors
 /// A hint nobody knows.
-pub fn hint(comment: &[u8]) -> Result<Hint, Refusal> {
+pub fn hint(sql: &[u8], lexed: &Lexed) -> Result<Hint, Refusal> {
+    let Some(comment) = lexed.hint_in(sql) else { return Ok(Hint::None) };
     let text = String::from_utf8_lossy(comment).to_ascii_lowercase();
     let inner = text.trim_start_matches("/*").trim_end_matches("*/").trim();
     let wish = inner.strip_prefix("shardway:").unwrap_or(inner).trim();
@@ -105,17 +106,6 @@ pub fn hint(comment: &[u8]) -> Result<Hint, Refusal> {
         "primary" => Ok(Hint::Primary),
         "replica" => Ok(Hint::Replica),
         _ => shard().map(Hint::Shard).ok_or_else(|| refusal::UNKNOWN_HINT.because(wish.to_owned())),
-    }
-}
-
-/// A plan as people read it, under the hint of its statement, which has the last word on where that goes.
-#[must_use]
-pub fn with_hint(sql: &[u8], lexed: &Lexed, explained: String) -> String {
-    match lexed.hint {
-        Some((start, end)) => {
-            format!("Hint {}\n{explained}", String::from_utf8_lossy(&sql[start as usize..end as usize]))
-        }
-        None => explained,
     }
 }
 

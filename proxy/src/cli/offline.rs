@@ -8,7 +8,7 @@ use shardway_routing::bind;
 use shardway_routing::document::Document;
 use shardway_routing::lex::{self, Flavour, Lexed, Quoting, ServerVersion};
 use shardway_routing::merge::RowProtocol;
-use shardway_routing::plan::explain::explain as explained;
+use shardway_routing::plan::explain::{explain as explained, under_hint};
 use shardway_routing::plan::{self, Context};
 use shardway_routing::topology::Topology;
 
@@ -87,11 +87,8 @@ pub(super) fn explain(file: &Path, database: Option<&str>, sql: &str) -> anyhow:
         server: ServerVersion { flavour: Flavour::MySql, number: 80_000 },
         protocol: RowProtocol::Text,
     };
-    if let Some((start, end)) = lexed.hint {
-        bind::hint(&sql.as_bytes()[start as usize..end as usize])
-            .map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-    }
+    bind::hint(sql.as_bytes(), &lexed).map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let plan = plan::plan(sql.as_bytes(), &lexed, context);
-    print!("{}", bind::with_hint(sql.as_bytes(), &lexed, explained(&plan, &topology)));
+    print!("{}", under_hint(lexed.hint_in(sql.as_bytes()), &explained(&plan, &topology)));
     Ok(if matches!(plan, plan::Plan::Refused(_)) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -8,7 +8,7 @@ use shardway_routing::bind::{self, Hint, Values};
 use shardway_routing::key::Literal;
 use shardway_routing::lex::{self, Lexed};
 use shardway_routing::merge::RowProtocol;
-use shardway_routing::plan::{DataPlan, Plan, SessionCommand};
+use shardway_routing::plan::{DataPlan, Plan, SessionCommand, explain};
 
 use super::number::{Form, WithIds};
 use super::{Failure, Part, Session};
@@ -143,15 +143,15 @@ impl Session {
 
     /// The statement's `/* shardway: … */` hint.
     pub(super) fn hint(&self, sql: &[u8], lexed: &Lexed) -> Result<Hint, Failure> {
-        let Some((start, end)) = lexed.hint else { return Ok(Hint::None) };
-        Ok(bind::hint(&sql[start as usize..end as usize])?)
+        Ok(bind::hint(sql, lexed)?)
     }
 
     /// Runs a statement of the session's own making and keeps its plan out of the answer: `EXPLAIN ROUTE`.
     /// The statement begins at `from`; a hint may stand before it.
     pub(super) fn explained(&self, whole: &[u8], from: usize) -> Result<String, Failure> {
-        let (mut hinted, mut lexed) = (Lexed::default(), Lexed::default());
-        lex::lex(whole, self.quoting, &mut hinted);
+        let mut lexed = Lexed::default();
+        lex::lex(whole, self.quoting, &mut lexed);
+        let hint = lexed.hint_in(whole);
         let sql = &whole[from..];
         lex::lex(sql, self.quoting, &mut lexed);
         let view = self.worker.view();
@@ -159,8 +159,7 @@ impl Session {
         if let Plan::Data(data) = &*plan {
             self.access.may_run(&data.needs, self.characters)?;
         }
-        let explained = shardway_routing::plan::explain::explain(&plan, &view.snapshot.topology);
-        Ok(bind::with_hint(whole, &hinted, explained))
+        Ok(explain::under_hint(hint, &explain::explain(&plan, &view.snapshot.topology)))
     }
 }
 

@@ -64,6 +64,12 @@ impl Lexed {
     pub fn is_verbatim(&self) -> bool {
         self.shape.starts_with(&scan::WHOLE)
     }
+
+    /// The `/* shardway: … */` of the statement that this was made from.
+    #[must_use]
+    pub fn hint_in<'a>(&self, sql: &'a [u8]) -> Option<&'a [u8]> {
+        self.hint.map(|(start, end)| &sql[start as usize..end as usize])
+    }
 }
 
 /// How the session's `sql_mode` reads quotes.

@@ -9,6 +9,13 @@ use super::{
 use crate::refusal::Refusal;
 use crate::topology::{BackendId, DoubleWrite, Side, Topology};
 
+/// A plan as people read it, under the hint of its statement, which has the last word on where that goes.
+#[must_use]
+pub fn under_hint(hint: Option<&[u8]>, explained: &str) -> String {
+    let hint = hint.map(|hint| format!("Hint {}\n", String::from_utf8_lossy(hint)));
+    format!("{}{explained}", hint.unwrap_or_default())
+}
+
 /// The plan's operators, indented by what they take from.
 #[must_use]
 pub fn explain(plan: &Plan, topology: &Topology) -> String {
