@@ -117,17 +117,17 @@ fn of_instance(
     side: Side,
     renaming: Renaming,
 ) -> Option<Splice> {
-    let own = |table| match renaming {
-        Renaming::Derived => own_rows(topology, table, side),
-        Renaming::Alias | Renaming::Qualifiers => None,
+    let own = match (instance.target, renaming) {
+        (Target::Named(table), Renaming::Derived) => own_rows(topology, table, side),
+        _ => None,
     };
     let (span, with) = match instance.target {
-        Target::Named(table) if differs(topology, instance, table, side) || own(table).is_some() => {
+        Target::Named(table) if own.is_some() || differs(topology, instance, table, side) => {
             let written = if instance.database.is_some() { Written::Qualified } else { Written::Bare };
             let alias = (renaming != Renaming::Qualifiers && instance.aliased == Aliased::No)
                 .then(|| instance.written.clone());
             let (start, end) = instance.name;
-            (parsed.span(start, end), Replacement::Table { table, written, alias, own: own(table) })
+            (parsed.span(start, end), Replacement::Table { table, written, alias, own })
         }
         Target::Unnamed(logical) if moved(topology, logical) => {
             let (start, end) = instance.database?;

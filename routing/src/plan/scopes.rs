@@ -120,6 +120,8 @@ pub(super) struct Scopes {
     pub scopes: Vec<Scope>,
     pub instances: Vec<Instance>,
     pub qualified: Vec<Qualified>,
+    /// How a statement wants a table to be read, which only a table itself can be.
+    pub demand: Option<&'static str>,
     /// `WITH` names, lower case.
     ctes: Vec<String>,
 }
@@ -225,7 +227,12 @@ impl Scopes {
         names: Names<'_>,
     ) -> Result<(), Refusal> {
         match factor {
-            TableFactor::Table { name, alias, args: None, .. } => {
+            TableFactor::Table { name, alias, args: None, partitions, index_hints, .. } => {
+                self.demand = match (index_hints.is_empty(), partitions.is_empty()) {
+                    (false, _) => Some("an index hint"),
+                    (true, false) => Some("PARTITION"),
+                    (true, true) => self.demand,
+                };
                 self.table(scope, name, alias.as_ref().map(|alias| alias.name.value.as_str()), parsed, names)
             }
             TableFactor::NestedJoin { table_with_joins, .. } => {

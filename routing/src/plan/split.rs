@@ -61,14 +61,10 @@ pub(super) fn reads(
     let topology = planner.names.topology;
     let Some(table) = tables(topology, scopes, side).next() else { return Ok(()) };
     told(topology, table, side)?;
-    if !query.locks.is_empty() || planner.parsed.has_word("lock") {
+    if !query.locks.is_empty() {
         return Err(refusal::SPLIT_IN_PLACE.because("a locking read"));
     }
-    // Of a derived table none can be demanded.
-    if let Some(word) = ["index", "key", "partition"].into_iter().find(|word| planner.parsed.has_word(word)) {
-        return Err(refusal::SPLIT_IN_PLACE.because(word));
-    }
-    Ok(())
+    scopes.demand.map_or(Ok(()), |demand| Err(refusal::SPLIT_IN_PLACE.because(demand)))
 }
 
 /// What keeps an `UPDATE` or `DELETE` on several shards from rows that have left.
