@@ -13,7 +13,7 @@ use shardway_routing::topology::{Server, Side};
 use crate::connection::images;
 use crate::image::{Image, Key};
 use crate::pool::Pool;
-use crate::tables::{End, MovingTable, WorkError};
+use crate::tables::{MovingTable, WorkError};
 
 /// The authority's row under lock.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(crate) async fn hold(
             if is_home {
                 at_home.push(place);
             }
-            if is_home || (image.is_none() && !table.has_others(authority, end)) {
+            if is_home || (image.is_none() && !table.has_others(authority, place)) {
                 image = Some(row);
             }
         }
@@ -105,9 +105,9 @@ impl Held {
         key: &Key,
     ) -> Vec<Vec<u8>> {
         let end = &table.ends(other)[place];
-        let is_there = |home: usize| table.ends(other.other())[home].is_same(end);
-        if table.is_shared(other, end) && (other == Side::Target || self.at_home.is_some_and(is_there)) {
-            return Vec::new();
+        match table.place_across(other, place) {
+            Some(here) if other == Side::Target || self.at_home == Some(here) => return Vec::new(),
+            _ => {}
         }
         match &self.image {
             Some(image) if self.homes.contains(&place) => {
@@ -141,8 +141,8 @@ impl Held {
     }
 
     /// Has the transaction that holds the row locked that physical table of the other side as well?
-    pub(crate) fn is_in_hold(&self, table: &MovingTable, other: Side, end: &End) -> bool {
-        self.locked.iter().any(|locked| table.ends(other.other())[*locked].is_same(end))
+    pub(crate) fn is_in_hold(&self, table: &MovingTable, other: Side, place: usize) -> bool {
+        table.place_across(other, place).is_some_and(|here| self.locked.contains(&here))
     }
 
     /// Runs a statement at a node of the other side: by itself, or in the transaction that holds the row where that has
@@ -155,10 +155,10 @@ impl Held {
         place: usize,
         statement: Vec<u8>,
     ) -> Result<(), WorkError> {
-        let end = &table.ends(other)[place];
-        match self.is_in_hold(table, other, end) {
-            true => self.run(pool, &end.server, statement).await,
-            false => alone(pool, &end.server, statement).await,
+        let server = &table.ends(other)[place].server;
+        match self.is_in_hold(table, other, place) {
+            true => self.run(pool, server, statement).await,
+            false => alone(pool, server, statement).await,
         }
     }
 

@@ -263,7 +263,7 @@ impl Work<'_> {
         let end = &self.table.ends(other)[place];
         let record = record::insert_repair(&end.database, self.move_name, difference, action).into_bytes();
         let all = statements.into_iter().chain([record]);
-        if held.is_in_hold(self.table, other, end) {
+        if held.is_in_hold(self.table, other, place) {
             for statement in all {
                 held.write(self.pool, self.table, other, place, statement).await?;
             }

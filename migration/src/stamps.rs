@@ -48,7 +48,7 @@ impl Rule {
             if self.kind(&of.shape).is_none() {
                 return Some(format!("there is no TIMESTAMP or DATETIME `{}`", self.column));
             }
-            if of.ends(source).iter().any(|end| of.is_shared(source, end)) {
+            if of.is_split_in_place() {
                 return Some("rows that stay in place would be written over".to_owned());
             }
             let are_several = of.origins(source).len() > 1;

@@ -45,14 +45,6 @@ pub struct End {
     pub table: String,
 }
 
-impl End {
-    /// Do both name one physical table?
-    #[must_use]
-    pub fn is_same(&self, other: &End) -> bool {
-        self.server.is_same_process(&other.server) && self.table == other.table
-    }
-}
-
 /// What stopped a worker.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
@@ -135,7 +127,9 @@ pub fn of_table(topology: &Topology, id: TableId) -> Result<MovingTable, Refusal
     let schema = table.schema.as_ref().ok_or_else(|| refusal::SCHEMA_UNKNOWN.because(table.name.clone()))?;
     let (source, target) = (ends(topology, id, Side::Source), ends(topology, id, Side::Target));
     let pairs = source.nodes.iter().enumerate().flat_map(|(here, one)| {
-        let same = move |(_, other): &(usize, &End)| one.is_same(other);
+        let same = move |(_, other): &(usize, &End)| {
+            one.server.is_same_process(&other.server) && one.table == other.table
+        };
         target.nodes.iter().enumerate().filter(same).map(move |(there, _)| (here, there))
     });
     let shared = pairs.collect();
@@ -204,31 +198,40 @@ impl MovingTable {
         &self.side(side).placement
     }
 
-    /// Is that physical table one of the other side's as well, as when a layout doubles and half of every shard stays?
+    /// Has some physical table both sides' rows, as when a layout doubles and half of every shard stays?
     #[must_use]
-    pub fn is_shared(&self, side: Side, end: &End) -> bool {
-        !self.shared.is_empty() && self.ends(side.other()).iter().any(|other| other.is_same(end))
+    pub fn is_split_in_place(&self) -> bool {
+        !self.shared.is_empty()
     }
 
-    /// Are there rows in that physical table which are not the side's? The source has every row of a table split in place,
-    /// the target those that have not left.
+    /// The place on the other side of the physical table at a place of a side, if it is there too.
     #[must_use]
-    pub fn has_others(&self, side: Side, end: &End) -> bool {
-        side == Side::Target && self.is_shared(side, end)
+    pub fn place_across(&self, side: Side, place: usize) -> Option<usize> {
+        let mut pairs = self.shared.iter().map(|(source, target)| match side {
+            Side::Source => (*source, *target),
+            Side::Target => (*target, *source),
+        });
+        pairs.find_map(|(here, across)| (here == place).then_some(across))
+    }
+
+    /// Are there rows at a place which are not the side's? The source has every row of a table split in place, the target
+    /// those that have not left.
+    #[must_use]
+    pub fn has_others(&self, side: Side, place: usize) -> bool {
+        side == Side::Target && self.place_across(side, place).is_some()
     }
 
     /// Is a row there one of the side's?
     #[must_use]
     pub fn owns(&self, side: Side, place: usize, image: &Image) -> bool {
-        let has_others = self.has_others(side, &self.ends(side)[place]);
         // One without a home is told of by whoever looks for it.
-        !has_others || self.home(side, image).map_or(true, |home| home == place)
+        !self.has_others(side, place) || self.home(side, image).map_or(true, |home| home == place)
     }
 
     /// The same of a key, where that tells the shard key. `None`: the row itself must be looked at.
     #[must_use]
     pub fn owns_key(&self, side: Side, place: usize, key: &Key) -> Option<bool> {
-        if !self.has_others(side, &self.ends(side)[place]) {
+        if !self.has_others(side, place) {
             return Some(true);
         }
         let Placement::Sharded(layout) = self.placement(side) else { return None };
@@ -239,7 +242,7 @@ impl MovingTable {
     /// What a change at a place of a side changes of the rows that have their home there.
     #[must_use]
     pub fn own_change(&self, side: Side, place: usize, change: Change) -> Option<Change> {
-        if self.shared.is_empty() {
+        if !self.is_split_in_place() {
             return Some(change);
         }
         let owns = |image: &Image| self.owns(side, place, image);
@@ -257,7 +260,7 @@ impl MovingTable {
 
     /// Is the row at home on both sides in one physical table, so that nobody carries it?
     fn stays(&self, image: &Image) -> bool {
-        !self.shared.is_empty()
+        self.is_split_in_place()
             && match (self.home(Side::Source, image), self.home(Side::Target, image)) {
                 (Ok(here), Ok(there)) => self.shared.contains(&(here, there)),
                 _ => false,

@@ -68,13 +68,10 @@ impl Table<'_> {
 
     /// Does a server have to tell apart the rows of one physical table, and cannot?
     pub fn is_beyond_signatures(&self) -> bool {
-        let beyond = |side| {
-            let places = self.of.ends(side).iter().enumerate();
-            places.into_iter().any(|(place, end)| {
-                self.of.has_others(side, end) && matches!(self.at_home(side, place), AtHome::ByKey { .. })
-            })
-        };
-        beyond(Side::Source) || beyond(Side::Target)
+        let side = Side::Target;
+        (0..self.of.ends(side).len()).any(|place| {
+            self.of.has_others(side, place) && matches!(self.at_home(side, place), AtHome::ByKey { .. })
+        })
     }
 
     /// Both sides' readings of a range, the authority's first.
@@ -95,7 +92,7 @@ impl Table<'_> {
         let mut condition = self.of.shape.within(range);
         let mut misplaced = "0".to_owned();
         if let AtHome::Condition(at_home) = self.at_home(side, place) {
-            if self.of.has_others(side, end) {
+            if self.of.has_others(side, place) {
                 condition = format!("({condition}) AND {at_home}");
             } else {
                 misplaced = format!("SUM(NOT {at_home})");
@@ -222,7 +219,7 @@ impl Table<'_> {
     pub async fn misplaced(&self, side: Side, range: &Range, at_most: usize) -> Result<Vec<Key>, WorkError> {
         let mut found = Vec::new();
         for (place, end) in self.of.ends(side).iter().enumerate() {
-            if self.of.has_others(side, end) {
+            if self.of.has_others(side, place) {
                 continue;
             }
             let within = self.of.shape.within(range);

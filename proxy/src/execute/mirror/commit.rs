@@ -48,11 +48,13 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Has that physical table of the other side the rows by itself? One that is split in place has all of the source's,
-    /// and of the target's those that were written there.
-    fn is_there(&self, other: &End) -> bool {
-        let is_shared = self.table.is_shared(self.authority.other(), other);
-        is_shared && (self.authority == Side::Source || self.end.is_same(other))
+    /// Has the physical table at a place of the other side the rows by itself? One that is split in place has all of the
+    /// source's, and of the target's those that were written there.
+    fn is_there(&self, place: usize) -> bool {
+        let across = self.table.place_across(self.authority.other(), place);
+        across.is_some_and(|here| {
+            self.authority == Side::Source || self.table.ends(self.authority)[here] == self.end
+        })
     }
 }
 
@@ -302,7 +304,7 @@ async fn apply(
 ) -> Result<(), NotTaken> {
     for group in &mirroring.groups {
         for (place, end) in group.table.ends(group.authority.other()).iter().enumerate() {
-            if group.is_there(end) {
+            if group.is_there(place) {
                 continue;
             }
             let there = match group.table.told_by(group.authority) {
