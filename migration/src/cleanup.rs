@@ -244,36 +244,58 @@ pub async fn delete_some(
     Ok(connection.affected_rows())
 }
 
-/// Deletes at most so many of the rows under a condition, those after a key first. They are found without locks and
-/// deleted by their primary keys: the table is in use, and rows between them are nobody's to lock. Returns the last key;
-/// `None`: no row was left after the one given.
-///
-/// # Errors
-/// Whatever the server reports; a table without a primary key.
-pub async fn delete_under(
-    connection: &mut Conn,
-    holder: &Holder,
-    table: &str,
-    condition: &str,
-    after: Option<&Key>,
-    rows: u32,
-) -> Result<Option<Key>, WorkError> {
-    let missing = || WorkError::Stopped(format!("{holder}.{table} is not there"));
-    let schema = schema::read(connection, &holder.database, table).await?.ok_or_else(missing)?;
-    let shape = ImageShape::of(&schema)?.seeing(condition);
-    let table = format!("{}.{}", quoted(&holder.database), quoted(table));
-    let rest = format!("{} LIMIT {rows}", shape.after(after));
-    let found: Vec<mysql_async::Row> =
-        connection.query(shape.select_keys(Reader::Client, &table, None, &rest)).await?;
-    let key = |row| shape.key(Reader::Client, fields(row));
-    let keys: Option<Vec<Key>> = found.into_iter().map(key).collect();
-    let keys =
-        keys.ok_or_else(|| WorkError::Stopped(format!("a key of {table} is not as its columns say")))?;
-    if !keys.is_empty() {
-        let delete = format!("{} AND {condition}", shape.delete(&table, &keys));
-        run(connection, &holder.backend, &delete).await?;
+/// The rows of a table under a condition, on their way out. They are found without locks and deleted by their primary
+/// keys: the table is in use, and rows between them are nobody's to lock.
+#[derive(Debug)]
+pub struct RowsThatLeft {
+    shape: ImageShape,
+    /// `` `database`.`table` ``
+    table: String,
+    condition: String,
+    /// Those up to this key are gone.
+    up_to: Option<Key>,
+}
+
+impl RowsThatLeft {
+    /// Those under the condition, from the beginning of the table.
+    ///
+    /// # Errors
+    /// Whatever the server reports; a table that is gone, or has no primary key.
+    pub async fn find(
+        connection: &mut Conn,
+        of: &Leftover,
+        condition: &str,
+    ) -> Result<RowsThatLeft, WorkError> {
+        let database = &of.holder.database;
+        let missing = || WorkError::Stopped(format!("{}.{} is not there", of.holder, of.table));
+        let schema = schema::read(connection, database, &of.table).await?.ok_or_else(missing)?;
+        Ok(RowsThatLeft {
+            shape: ImageShape::of(&schema)?.seeing(condition),
+            table: format!("{}.{}", quoted(database), quoted(&of.table)),
+            condition: condition.to_owned(),
+            up_to: None,
+        })
     }
-    Ok(keys.last().cloned())
+
+    /// Deletes at most so many. Returns how many were found.
+    ///
+    /// # Errors
+    /// Whatever the server reports.
+    pub async fn delete_some(&mut self, connection: &mut Conn, rows: u32) -> Result<u64, WorkError> {
+        let rest = format!("{} LIMIT {rows}", self.shape.after(self.up_to.as_ref()));
+        let sql = self.shape.select_keys(Reader::Client, &self.table, None, &rest);
+        let found: Vec<mysql_async::Row> = connection.query(sql).await?;
+        let keys: Option<Vec<Key>> =
+            found.into_iter().map(|row| self.shape.key(Reader::Client, fields(row))).collect();
+        let garbled = || WorkError::Stopped(format!("a key of {} is not as its columns say", self.table));
+        let keys = keys.ok_or_else(garbled)?;
+        if let Some(last) = keys.last() {
+            let delete = self.shape.delete(&self.table, &keys);
+            connection.query_drop(format!("{delete} AND {}", self.condition)).await?;
+            self.up_to = Some(last.clone());
+        }
+        Ok(keys.len() as u64)
+    }
 }
 
 /// Would deleting rows make something else happen?

@@ -12,8 +12,8 @@ use std::time::Duration;
 use mysql_async::Conn;
 use shardway_migration::apply::progress;
 use shardway_migration::cleanup::{
-    self, CleanupLine, CleanupReport, EVIDENCE, Grace, Holder, Leftover, Next, Spent, Stage, There, Triggers,
-    WORKING,
+    self, CleanupLine, CleanupReport, EVIDENCE, Grace, Holder, Leftover, Next, RowsThatLeft, Spent, Stage,
+    There, Triggers, WORKING,
 };
 use shardway_migration::phase::Phase;
 use shardway_migration::reading::Reading;
@@ -246,8 +246,10 @@ impl Work<'_> {
         };
         let mut pace = policy.full();
         let rows = settings.cleanup.rows;
-        let few = if of.only.is_some() { 0 } else { u64::from(rows) };
-        let mut after = None;
+        let (mut left_rows, few) = match &of.only {
+            Some(only) => (Some(RowsThatLeft::find(connection, of, only).await.map_err(told)?), 0),
+            None => (None, u64::from(rows)),
+        };
         while left > few {
             let told_now = signals::of_server(connection).await.ok();
             let seen = Seen {
@@ -261,26 +263,16 @@ impl Work<'_> {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
-            let table = of.name();
-            let is_over = match &of.only {
-                Some(only) => {
-                    let reached =
-                        cleanup::delete_under(connection, &of.holder, table, only, after.as_ref(), rows)
-                            .await;
-                    after = reached.map_err(told)?;
-                    after.is_none()
-                }
-                None => {
-                    let deleted = cleanup::delete_some(connection, &of.holder, table, rows).await;
-                    let deleted = deleted.map_err(told)?;
-                    left = left.saturating_sub(deleted);
-                    deleted == 0
-                }
+            let deleted = match &mut left_rows {
+                Some(found) => found.delete_some(connection, rows).await,
+                None => cleanup::delete_some(connection, &of.holder, of.name(), rows).await,
             };
+            let deleted = deleted.map_err(told)?;
             reached(Step::Emptying).await;
-            if is_over {
+            if deleted == 0 {
                 break;
             }
+            left = left.saturating_sub(deleted);
             tokio::time::sleep(Duration::from_millis(pace.pause_ms)).await;
         }
         Ok(())
