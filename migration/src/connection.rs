@@ -55,6 +55,12 @@ pub(crate) async fn connect_with(server: &Server, setup: &str) -> Result<Conn, m
 }
 
 fn options(server: &Server, setup: &str) -> OptsBuilder {
+    plain(server).setup(vec![setup.to_owned(), ISOLATION.to_owned()])
+}
+
+/// Options that connect to this server, over TCP and without extra round trips.
+#[must_use]
+pub fn plain(server: &Server) -> OptsBuilder {
     OptsBuilder::default()
         .ip_or_hostname(server.host.clone())
         .tcp_port(server.port)
@@ -64,7 +70,6 @@ fn options(server: &Server, setup: &str) -> OptsBuilder {
         .prefer_socket(false)
         .max_allowed_packet(Some(64 << 20))
         .wait_timeout(Some(28_800))
-        .setup(vec![setup.to_owned(), ISOLATION.to_owned()])
         .ssl_opts(tls(server))
 }
 
@@ -82,7 +87,11 @@ pub fn tls(server: &Server) -> Option<SslOpts> {
     }
 }
 
-async fn within_time(options: OptsBuilder) -> Result<Conn, mysql_async::Error> {
+/// A new connection, or an error within five seconds.
+///
+/// # Errors
+/// Whatever connecting reports.
+pub async fn within_time(options: OptsBuilder) -> Result<Conn, mysql_async::Error> {
     match tokio::time::timeout(Duration::from_secs(5), Conn::new(options)).await {
         Ok(connected) => connected,
         Err(_) => Err(mysql_async::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
