@@ -112,6 +112,12 @@ impl Client {
         }
     }
 
+    /// Has a packet begun that is not complete?
+    #[must_use]
+    pub fn is_mid_packet(&self) -> bool {
+        !self.input.filled().is_empty()
+    }
+
     /// Waits until the client has closed its end; bytes it sends ahead are kept for later.
     pub async fn gone(&mut self) {
         loop {

@@ -62,6 +62,7 @@ pub(super) async fn read_on(session: &mut Session, place: usize) -> Result<(), F
         biased;
         read = connection.read_more() => Ok(read.map_err(CommandError::from)?),
         () = session.client.gone() => {
+            tracing::info!(session = session.info.id, "a client left in the middle of a statement");
             connection.spoil();
             session.info.kill_query();
             Err(Failure::Over)
@@ -121,6 +122,7 @@ pub(super) async fn relay(
             }
             () = session.client.gone() => {
                 // Nobody waits for the answer: end the statement on the server, and the connection with it.
+                tracing::info!(session = session.info.id, "a client left in the middle of a statement");
                 connection.spoil();
                 watch.kill_query();
                 break Err(Failure::Over);

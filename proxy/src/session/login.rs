@@ -133,9 +133,10 @@ async fn authenticate(
 ) -> Option<Entered> {
     let mut packet = Vec::new();
     let host = info.peer.ip().to_string();
+    let mut has_spoken = false;
     loop {
         match client.read(&mut packet).await {
-            Ok(()) => {}
+            Ok(()) => has_spoken = true,
             Err(ReadError::Frame(error)) => {
                 tracing::info!(session = info.id, peer = %info.peer, %error, "a client broke the handshake");
                 client.error(1043, "08S01", &format!("Bad handshake: {error}"));
@@ -143,7 +144,10 @@ async fn authenticate(
                 return None;
             }
             Err(ReadError::Gone | ReadError::Io(_)) => {
-                tracing::info!(session = info.id, peer = %info.peer, "a client left before it had logged in");
+                // Who comes and goes without a word looks whether the port is open, all day long.
+                if has_spoken || client.is_mid_packet() {
+                    tracing::info!(session = info.id, peer = %info.peer, "a client left before it had logged in");
+                }
                 return None;
             }
         }

@@ -244,11 +244,8 @@ impl Session {
             let outcome = match read {
                 Ok(Ok(())) => self.command(&packet).await,
                 Ok(Err(ReadError::Gone)) => {
-                    if self.transaction.is_some() {
-                        tracing::info!(
-                            session = self.info.id,
-                            "a client left in the middle of a transaction"
-                        );
+                    if self.transaction.is_some() || self.client.is_mid_packet() {
+                        tracing::info!(session = self.info.id, "a client left in the middle of its work");
                     }
                     return;
                 }

@@ -4,19 +4,13 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::HashMap;
 
 const EVERY: Duration = Duration::from_secs(60);
 
 /// When which errors were told last. There are as many as there are codes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Told(RefCell<HashMap<u16, Instant>>);
-
-impl Default for Told {
-    fn default() -> Told {
-        Told(RefCell::new(HashMap::new()))
-    }
-}
 
 impl Told {
     /// Has no error of this code been told for a while? Then it counts as told now.
