@@ -5,9 +5,10 @@ use std::time::Duration;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_tests::load::{Load, Manners, Transfers};
-use shardway_tests::{Cluster, rows, server_error, tables, until};
+use shardway_tests::{Cluster, tables, until};
 
 use super::kinds::{self, Kind};
+use super::twins::{Answer, as_text, same_rows};
 
 const SWITCHED: &str = "writes = \"target\"\nreads = 100";
 
@@ -26,17 +27,10 @@ impl Both {
         Both { proxy: kind.proxy.connect(&kind.name).await, single }
     }
 
-    /// Rows, or how many were written, must be the same.
+    /// Columns, rows and how many were written must be the same.
     async fn agree(&mut self, sql: &str) {
-        let mut answers = Vec::new();
-        for connection in [&mut self.proxy, &mut self.single] {
-            let mut found = rows(connection, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-            if !sql.contains("ORDER BY") {
-                found.sort();
-            }
-            answers.push((found, connection.affected_rows()));
-        }
-        assert_eq!(answers[0], answers[1], "{sql}");
+        let answer = same_rows(&mut self.single, &mut self.proxy, sql).await;
+        assert!(matches!(answer, Answer::Done { .. }), "{sql}: {answer:?}");
     }
 
     async fn agree_on_everything(&mut self) {
@@ -55,8 +49,7 @@ impl Both {
     }
 
     async fn refuses(&mut self, sql: &str) {
-        let error = server_error(&self.proxy.query_drop(sql).await.expect_err(sql));
-        assert!(error.1.starts_with("SHD1239"), "{sql}: {error:?}");
+        assert_eq!(as_text(&mut self.proxy, sql).await, Answer::Refused("SHD1239".to_owned()), "{sql}");
     }
 }
 
@@ -64,13 +57,6 @@ impl Both {
 async fn ids(server: usize, table: &str) -> Vec<u64> {
     let mut connection = Cluster::get().await.shards[server].connect("").await;
     connection.query(format!("SELECT id FROM {table} ORDER BY id")).await.unwrap()
-}
-
-fn told(kind: &Kind, arguments: &[&str]) -> String {
-    let output = kind.proxy.command(arguments);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
 }
 
 async fn caught_up(kind: &Kind) {
@@ -152,10 +138,8 @@ async fn ends(kind: &mut Kind, both: &mut Both) {
     assert!(refused(kind, &without).await.contains("SHD1609"), "rows that have left are there");
     kind.proxy.kill9_and_restart().await;
     both.proxy = kind.proxy.connect(&kind.name).await;
-    assert!(
-        told(kind, &["move", "cleanup", "shop", "--dry-run"]).contains("rows that have left it would be")
-    );
-    assert!(told(kind, &["move", "cleanup", "shop"]).contains("rows that have left it stay until"));
+    assert!(kind.run(&["move", "cleanup", "shop", "--dry-run"]).contains("rows that have left it would be"));
+    assert!(kind.run(&["move", "cleanup", "shop"]).contains("rows that have left it stay until"));
     both.agree_on_everything().await;
     assert!(refused(kind, &without).await.contains("SHD1609"), "they are still there");
     let mut shard = Cluster::get().await.shards[0].connect(&kind.name).await;
@@ -164,7 +148,7 @@ async fn ends(kind: &mut Kind, both: &mut Both) {
     let output = kind.proxy.command(&["move", "cleanup", "shop", "--now"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("has triggers, which must not fire"));
     shard.query_drop("DELETE FROM users WHERE id % 4 = 2").await.unwrap();
-    assert!(told(kind, &["move", "cleanup", "shop", "--now"]).contains("rows that have left it deleted"));
+    assert!(kind.run(&["move", "cleanup", "shop", "--now"]).contains("rows that have left it deleted"));
     shard.query_drop("DROP TRIGGER audit").await.unwrap();
     for server in 0..2 {
         for (table, key) in [("users", "id"), ("orders", "user_id")] {

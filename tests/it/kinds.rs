@@ -54,10 +54,12 @@ async fn on(mut rules: String, sources: &[usize], tables: &[(&str, &str)]) -> Ki
 }
 
 impl Kind {
-    pub fn run(&self, arguments: &[&str]) {
+    /// What a command printed, which must have succeeded.
+    pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.proxy.command(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
     }
 
     pub async fn reaches(&self, phase: &str) {

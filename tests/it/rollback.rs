@@ -291,13 +291,13 @@ async fn an_emergency_with_a_silent_target_does_not_wait_for_it() {
     let (ended, is_done) = json(&shop, &["move", "rollback", "shop", "--emergency"]);
     assert!(is_done, "{ended}");
     let traffic = ended["steps"][0]["seconds"].as_f64().unwrap();
-    assert!(traffic < 20.0, "{traffic} s: {ended}");
+    assert!(traffic < 4.0, "{traffic} s: {ended}");
     let told = ended["not_synchronised"]["transactions"].as_str().unwrap();
     assert!(told.contains("1 transaction had not ended"), "{ended}");
     let mut fresh = shop.connect().await;
     assert_eq!(rows(&mut fresh, "SELECT name FROM users WHERE id = 505").await.unwrap(), ["both"]);
     fresh.query_drop("UPDATE users SET name = 'source' WHERE id = 505").await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     shop.cluster.shards[0].thaw();
     assert_eq!(shop.on_shard(0, "SELECT name FROM users_1 WHERE id = 505").await, ["both"]);
     assert!(rule_file(&shop).contains("double_write = \"off\""), "{}", rule_file(&shop));

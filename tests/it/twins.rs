@@ -150,10 +150,7 @@ impl Twins {
 
     /// The same answer, whatever the number of warnings: a server warns for each row that it looks at.
     pub async fn same_rows(&mut self, sql: &str) -> Answer {
-        let expected = unwarned(as_text(&mut self.alone, sql).await);
-        let found = unwarned(as_text(&mut self.proxied, sql).await);
-        assert_eq!(found, expected, "{sql}");
-        found
+        same_rows(&mut self.alone, &mut self.proxied, sql).await
     }
 
     /// The same, prepared.
@@ -175,6 +172,14 @@ impl Twins {
     pub async fn refused(&mut self, sql: &str, id: &str) {
         assert_eq!(as_text(&mut self.proxied, sql).await, Answer::Refused(id.to_owned()), "{sql}");
     }
+}
+
+/// What a plain server and the proxy answer, which must be the same but for the number of warnings.
+pub async fn same_rows(alone: &mut Conn, proxied: &mut Conn, sql: &str) -> Answer {
+    let expected = unwarned(as_text(alone, sql).await);
+    let found = unwarned(as_text(proxied, sql).await);
+    assert_eq!(found, expected, "{sql}");
+    found
 }
 
 pub async fn as_text(connection: &mut Conn, sql: &str) -> Answer {

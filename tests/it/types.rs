@@ -1,12 +1,11 @@
 //! Every kind of column with the values that bite, through a whole move: copied, followed, written twice, switched, and
 //! followed back.
 
-use std::time::Duration;
-
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use shardway_tests::{On, Pair, Proxy, rows, until};
+use shardway_tests::{On, Pair, Proxy, rows};
 
+use super::kinds::Kind;
 use super::stream::kinds::{Column, groups};
 
 /// Hostile values are stored as they are.
@@ -73,8 +72,7 @@ impl Table {
 
 struct Whole {
     pair: Pair,
-    proxy: Proxy,
-    rules: String,
+    kind: Kind,
     tables: Vec<Table>,
 }
 
@@ -108,34 +106,18 @@ impl Whole {
             names.join(", ")
         );
         let rules = pair.rules(&lines);
-        let proxy = Proxy::start(&rules).await;
-        Whole { pair, proxy, rules, tables }
-    }
-
-    fn run(&self, arguments: &[&str]) {
-        let output = self.proxy.command(arguments);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        let kind = Kind { proxy: Proxy::start(&rules).await, rules, name: "shop".to_owned() };
+        Whole { pair, kind, tables }
     }
 
     async fn reaches(&self, phase: &str) {
-        until(&format!("the move is {phase}"), Duration::from_secs(90), async || {
-            let of = &self.proxy.status()["moves"][0];
-            assert!(of["phase"] != "Failed", "{}", of["last_error"]);
-            (of["phase"] == phase && of["lag_s"].is_f64()).then_some(())
-        })
-        .await;
-    }
-
-    async fn save(&self, lines: &str) {
-        let desired = self.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
-        self.proxy.save_rules(&format!("{}{lines}\n", self.rules));
-        assert_eq!(self.proxy.settled(desired + 1).await, None, "{lines}");
+        self.kind.reaches(phase).await;
+        self.kind.followed().await;
     }
 
     /// Both sides have the same rows, as shardway sees it and as it is.
     async fn is_equal(&self) {
-        self.run(&["move", "verify", "shop"]);
+        self.kind.run(&["move", "verify", "shop"]);
         let mut source = self.pair.server(On::Source).connect("").await;
         let mut target = self.pair.server(On::Target).connect("").await;
         for connection in [&mut source, &mut target] {
@@ -177,17 +159,17 @@ impl Whole {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_column_type_is_carried_exactly_in_every_way() {
     let whole = Whole::open().await;
-    whole.run(&["move", "start", "shop"]);
+    whole.kind.run(&["move", "start", "shop"]);
     whole.reaches("Synced").await;
     whole.is_equal().await;
     let mut source = whole.pair.source.connect("shop").await;
     whole.write(&mut source, 1_000).await;
     whole.is_equal().await;
-    let mut client = whole.proxy.connect("shop").await;
-    whole.save("double_write = \"strict\"").await;
+    let mut client = whole.kind.proxy.connect("shop").await;
+    whole.kind.save("double_write = \"strict\"").await;
     whole.write(&mut client, 2_000).await;
     whole.is_equal().await;
-    whole.save("writes = \"target\"\nreads = 100").await;
+    whole.kind.save("writes = \"target\"\nreads = 100").await;
     whole.reaches("ReverseSync").await;
     whole.write(&mut client, 3_000).await;
     whole.is_equal().await;
