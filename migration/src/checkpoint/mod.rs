@@ -17,6 +17,7 @@ use shardway_routing::topology::Side;
 use self::answers::{Answer, Seen, Verdict};
 use self::report::{Asserted, CheckpointReport, Outcome, Timed, Times};
 use crate::converge::Converge;
+use crate::settings::{Assertion, Baseline};
 use crate::tables::{MovingTable, WorkError};
 use crate::verify::{self, Mode, now_s};
 
@@ -33,30 +34,13 @@ pub trait Ask: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<Answer, WorkError>> + Send + 'a>>;
 }
 
-/// An operator's question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    pub name: String,
-    pub sql: String,
-}
-
-/// A statement that is timed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Baseline {
-    pub sql: String,
-    /// The other side's time over the authority's, at most.
-    pub ratio_max: f64,
-    /// How often it is timed on each side.
-    pub runs: u32,
-}
-
 /// What is checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checks {
     pub count: Mode,
     pub sample: Mode,
     /// Must have the same answer on both sides.
-    pub assertions: Vec<Question>,
+    pub assertions: Vec<Assertion>,
     /// Are timed on both sides.
     pub baselines: Vec<Baseline>,
     /// Ranges that are compared at the same time.
@@ -148,7 +132,7 @@ async fn asserted(
     authority: Side,
     converge: &dyn Converge,
     ask: &dyn Ask,
-    question: &Question,
+    question: &Assertion,
 ) -> Result<Asserted, WorkError> {
     let mut seen = Seen::default();
     loop {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use shardway_routing::topology::Side;
 
 use super::answers::{Answer, Seen, Verdict};
-use super::{ALL, Check, Question};
+use super::{ALL, Check};
+use crate::settings::Assertion;
 use crate::verify::report::Report;
 
 /// Rows of a differing answer that are kept, of each side.
@@ -108,7 +109,7 @@ fn worst(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
 }
 
 impl Asserted {
-    pub(super) fn failed(question: &Question, reason: String) -> Asserted {
+    pub(super) fn failed(question: &Assertion, reason: String) -> Asserted {
         Asserted {
             name: question.name.clone(),
             sql: question.sql.clone(),
@@ -118,7 +119,7 @@ impl Asserted {
         }
     }
 
-    pub(super) fn told(question: &Question, authority: Side, verdict: Verdict, seen: &Seen) -> Asserted {
+    pub(super) fn told(question: &Assertion, authority: Side, verdict: Verdict, seen: &Seen) -> Asserted {
         let (here, there) = seen.last().cloned().unwrap_or_default();
         let (outcome, detail) = match verdict {
             Verdict::Equal => (Outcome::Passed, format!("{} rows", here.len())),
@@ -281,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_differing_assertion_shows_what_only_one_side_answers() {
-        let question = Question { name: "sum".into(), sql: "select".into() };
+        let question = Assertion { name: "sum".into(), sql: "select".into() };
         let row = |value: &str| vec![Some(value.as_bytes().to_vec()), None];
         let mut seen = Seen::default();
         seen.read(vec![row("a"), row("c"), row("c")], vec![row("c"), row("d")]);

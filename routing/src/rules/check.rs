@@ -7,7 +7,6 @@ use super::raw::{Raw, RawBackend, RawId, RawTable, RawTls};
 use super::{expand, url};
 use crate::document::{Document, Found, nearest};
 use crate::function::ShardFunction;
-use crate::key::KeyType;
 use crate::stored::StoredFunctions;
 use crate::topology::{
     AcrossShards, Backend, BackendId, Database, DatabaseId, Generator, IdColumn, Layout, Node, Placement,
@@ -328,16 +327,7 @@ impl Check<'_> {
             (None, Some(with)) => self.with(with, &nodes, key)?,
         };
         self.fits(&function, &nodes, &table.at, key)?;
-        let layout = Layout {
-            key: shard_key.value.clone(),
-            key_type: KeyType::assumed(&function),
-            range: None,
-            longest: None,
-            function,
-            nodes,
-            shared: Vec::new(),
-            group,
-        };
+        let layout = Layout::new(shard_key.value.clone(), function, nodes, group);
         Some(Placement::Sharded(Arc::new(layout)))
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::check::Check;
 use super::raw::{RawFrom, RawFunctions, RawHistory, RawLayout, RawMove};
 use crate::document::Found;
-use crate::key::KeyType;
 use crate::moment::Moment;
 use crate::topology::{
     Capture, DoubleWrite, Functions, History, Layout, Move, MoveId, Moving, Node, Placement, ReadKind, Side,
@@ -247,15 +246,6 @@ impl Check<'_> {
                 self.groups += 1;
                 self.groups
             });
-        Some(Placement::Sharded(Arc::new(Layout {
-            key: shard_key,
-            key_type: KeyType::assumed(&function),
-            range: None,
-            longest: None,
-            function,
-            nodes,
-            shared: Vec::new(),
-            group,
-        })))
+        Some(Placement::Sharded(Arc::new(Layout::new(shard_key, function, nodes, group))))
     }
 }

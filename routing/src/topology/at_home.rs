@@ -70,19 +70,9 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::KeyType;
 
     fn said(function: ShardFunction, shard: u32) -> Option<String> {
-        let layout = Layout {
-            key: "id".into(),
-            key_type: KeyType::Integer,
-            range: None,
-            longest: None,
-            function,
-            nodes: Vec::new(),
-            shared: Vec::new(),
-            group: 0,
-        };
+        let layout = Layout::new("id".into(), function, Vec::new(), 0);
         layout.at_home("`id`", &ColumnKind::Integer { bits: 64, sign: Sign::Signed }, ShardId(shard))
     }
 

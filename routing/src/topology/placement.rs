@@ -60,6 +60,21 @@ impl Placement {
 }
 
 impl Layout {
+    /// A layout as the rules alone tell it.
+    #[must_use]
+    pub fn new(key: String, function: ShardFunction, nodes: Vec<Node>, group: u32) -> Layout {
+        Layout {
+            key,
+            key_type: KeyType::assumed(&function),
+            range: None,
+            longest: None,
+            function,
+            nodes,
+            shared: Vec::new(),
+            group,
+        }
+    }
+
     /// Does the column store this key as it is? A server that is not strict, or was told to `IGNORE`, stores a number
     /// or a text that does not fit as another one, which belongs to another shard.
     #[must_use]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use shardway_migration::checkpoint::report::CheckpointReport;
-use shardway_migration::checkpoint::{self, Baseline, Checks, Progress, Question};
+use shardway_migration::checkpoint::{self, Checks, Progress};
 use shardway_migration::settings::MoveSettings;
 use shardway_migration::tables::MovingTable;
 use shardway_migration::verify::Mode;
@@ -121,20 +121,11 @@ impl Moves {
 }
 
 fn checks(settings: &MoveSettings, moving: &[MovingTable]) -> Checks {
-    let question = |of: &shardway_migration::settings::Assertion| Question {
-        name: of.name.clone(),
-        sql: of.sql.clone(),
-    };
-    let baseline = |of: &shardway_migration::settings::Baseline| Baseline {
-        sql: of.sql.clone(),
-        ratio_max: of.ratio_max,
-        runs: of.runs,
-    };
     Checks {
         count: as_ruled(Mode::count(), settings, moving),
         sample: as_ruled(Mode::sample(), settings, moving),
-        assertions: settings.asserts.iter().map(question).collect(),
-        baselines: settings.baselines.iter().map(baseline).collect(),
+        assertions: settings.asserts.clone(),
+        baselines: settings.baselines.clone(),
         lanes: settings.verify.parallel as usize,
     }
 }
