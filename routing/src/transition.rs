@@ -293,14 +293,8 @@ impl Changes<'_> {
         } else {
             Effect::Barrier(holds(self.new, new))
         };
-        let (from, to) = (format!("{:?}", old.double_write), format!("{:?}", new.double_write));
-        self.add(
-            &format!("moves.{}.double_write", new.name),
-            from.to_lowercase(),
-            to.to_lowercase(),
-            effect,
-            ALL,
-        );
+        let rule = format!("moves.{}.double_write", new.name);
+        self.add(&rule, old.double_write.name(), new.double_write.name(), effect, ALL);
     }
 
     fn reads(&mut self, old: &Move, new: &Move) {
@@ -336,8 +330,8 @@ impl Changes<'_> {
             }
             Side::Source | Side::Target => Effect::Barrier(holds(self.new, new)),
         };
-        let side = |side: Side| if side == Side::Source { "source" } else { "target" };
-        self.add(&format!("moves.{}.writes", new.name), side(old.writes), side(new.writes), effect, ALL);
+        let rule = format!("moves.{}.writes", new.name);
+        self.add(&rule, old.writes.name(), new.writes.name(), effect, ALL);
     }
 }
 

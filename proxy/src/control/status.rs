@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use shardway_migration::alerts::FiringAlert;
 use shardway_migration::phase::Phase;
 use shardway_migration::progress::{TableState, percent};
-use shardway_migration::report::{LastVerify, MoveReport, Progress};
+use shardway_migration::report::{MoveReport, Progress};
 use shardway_migration::settings::Level;
 use shardway_migration::throttle::ByHand;
-use shardway_routing::topology::{self, Backend, BackendId, DoubleWrite, Move, Seen, Topology};
+use shardway_routing::topology::{self, Backend, BackendId, Move, Seen, Topology};
 
 use super::Control;
+use super::moves::Parted;
 use super::moves::rollback::ALERT;
-use super::moves::{Parted, Verified};
 use super::store::RulesStatus;
 use crate::backend::replicas::{Moment, Replica};
 use crate::execute::replicas;
@@ -101,7 +101,7 @@ pub fn status(control: &Control) -> Status {
             tables: of.tables.iter().map(|table| topology.table_of(*table).name.clone()).collect(),
             reads: f64::from(of.reads) / 100.0,
             writes: of.writes.name().to_owned(),
-            double_write: double_write(of.double_write).to_owned(),
+            double_write: of.double_write.name().to_owned(),
             ..achieved(control, topology, of)
         })
         .collect();
@@ -192,7 +192,7 @@ fn achieved(control: &Control, topology: &Topology, of: &Move) -> MoveReport {
         dirty_keys: dirty.keys,
         dirty_age_s: dirty.oldest.map(|age| age.as_secs_f64()),
         mismatches: known.open_mismatches,
-        last_verify: known.last_verify.map(last_verify),
+        last_verify: known.last_verify,
         last_switch: known.last_switch,
         last_error: known.last_error,
         desired_version: rules.desired_version,
@@ -222,25 +222,5 @@ fn parted(of: &Parted) -> FiringAlert {
             .to_owned(),
         value: format!("{} dirty keys", of.not_synchronised.dirty_keys),
         since: of.since,
-    }
-}
-
-fn last_verify(of: Verified) -> LastVerify {
-    LastVerify {
-        mode: of.mode,
-        checked: of.checked,
-        different: of.different,
-        clean: of.clean,
-        finished_at: of.finished_at,
-        samples: of.samples,
-    }
-}
-
-fn double_write(mode: DoubleWrite) -> &'static str {
-    match mode {
-        DoubleWrite::Off => "off",
-        DoubleWrite::Async => "async",
-        DoubleWrite::Sync => "sync",
-        DoubleWrite::Strict => "strict",
     }
 }

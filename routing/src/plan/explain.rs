@@ -7,7 +7,7 @@ use super::{
     SessionCommand, SidePlan, Sides, When, Written,
 };
 use crate::refusal::Refusal;
-use crate::topology::{BackendId, DoubleWrite, Side, Topology};
+use crate::topology::{BackendId, Topology};
 
 /// A plan as people read it, under the hint of its statement, which has the last word on where that goes.
 #[must_use]
@@ -72,13 +72,8 @@ fn explain_replicas(side: &SidePlan, topology: &Topology, out: &mut String) {
 fn explain_moving(moving: &MovingSides, topology: &Topology, out: &mut String) {
     let of = topology.move_of(moving.by);
     let reads = f64::from(of.reads) / 100.0;
-    let double = match of.double_write {
-        DoubleWrite::Off => "off",
-        DoubleWrite::Async => "async",
-        DoubleWrite::Sync => "sync",
-        DoubleWrite::Strict => "strict",
-    };
-    let writes = if of.writes == Side::Source { "source" } else { "target" };
+    let double = of.double_write.name();
+    let writes = of.writes.name();
     line(
         out,
         1,

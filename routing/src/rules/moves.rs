@@ -28,14 +28,10 @@ impl Check<'_> {
             &raw.double_write,
             &format!("{key}.double_write"),
             DoubleWrite::Off,
-            &[
-                ("off", DoubleWrite::Off),
-                ("async", DoubleWrite::Async),
-                ("sync", DoubleWrite::Sync),
-                ("strict", DoubleWrite::Strict),
-            ],
+            &[DoubleWrite::Off, DoubleWrite::Async, DoubleWrite::Sync, DoubleWrite::Strict]
+                .map(|mode| (mode.name(), mode)),
         );
-        let sides = [("source", Side::Source), ("target", Side::Target)];
+        let sides = [Side::Source, Side::Target].map(|side| (side.name(), side));
         of.writes = self.choice(&raw.writes, &format!("{key}.writes"), Side::Source, &sides);
         let (Some(tables), Some(from)) = (&raw.tables, &raw.from) else {
             self.report(&raw.at, &key, "`tables` and `from` are needed: which rows move, and from where");

@@ -175,6 +175,19 @@ pub enum DoubleWrite {
     Strict,
 }
 
+impl DoubleWrite {
+    /// As rules and reports call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DoubleWrite::Off => "off",
+            DoubleWrite::Async => "async",
+            DoubleWrite::Sync => "sync",
+            DoubleWrite::Strict => "strict",
+        }
+    }
+}
+
 /// One of the two places a moving row can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {

@@ -6,6 +6,7 @@ use shardway_migration::converge::Converge;
 use shardway_migration::mismatches;
 use shardway_migration::record;
 use shardway_migration::repair::{self, Policy, RepairReport, Run};
+use shardway_migration::report::LastVerify;
 use shardway_migration::tables::{MovingTable, WorkError};
 use shardway_migration::verify::report::Report;
 use shardway_migration::verify::{self, Mode};
@@ -13,7 +14,7 @@ use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, Side};
 
 use super::check::as_ruled;
-use super::{Moves, Verified, find, journal};
+use super::{Moves, find, journal};
 use crate::control::steps::{Step, reached};
 
 /// Differing rows that are told by key.
@@ -95,7 +96,7 @@ impl Moves {
         let proves = report.clean && matches!(report.mode.as_str(), "hash" | "exact");
         let open = mismatches::compared(name, moving, report).await;
         let open = open.map_err(|error| error.of("noting on the target what was found"))?;
-        let verified = Verified {
+        let verified = LastVerify {
             mode: report.mode.clone(),
             checked: report.checked,
             different: report.different + report.undecided,

@@ -62,8 +62,8 @@ pub use points::Point;
 use points::Points;
 use rollback::Rollbacks;
 pub(super) use shadowed::shadow_always;
+pub use state::MoveState;
 use state::States;
-pub use state::{MoveState, Verified};
 
 /// What has been achieved for each move, and what runs for it.
 #[derive(Debug)]

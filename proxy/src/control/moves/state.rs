@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use shardway_migration::phase::{Event, State};
 use shardway_migration::position::Position;
-use shardway_migration::report::LastSwitch;
+use shardway_migration::report::{LastSwitch, LastVerify};
 use shardway_routing::topology::Side;
 
 use super::drift::Drift;
@@ -44,7 +44,7 @@ pub struct MoveState {
     pub carried: BTreeMap<String, String>,
     pub rows_copied: u64,
     pub rows_total: u64,
-    pub last_verify: Option<Verified>,
+    pub last_verify: Option<LastVerify>,
     #[serde(default)]
     pub last_switch: Option<LastSwitch>,
     /// Entries of the table of differences that are open.
@@ -102,18 +102,6 @@ impl From<Target> for Side {
             Target::Target => Side::Target,
         }
     }
-}
-
-/// A comparison of both sides.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verified {
-    pub mode: String,
-    pub checked: u64,
-    pub different: u64,
-    pub clean: bool,
-    /// Seconds since 1970.
-    pub finished_at: u64,
-    pub samples: Vec<String>,
 }
 
 impl Default for MoveState {
