@@ -1,11 +1,11 @@
 //! Bringing dirty keys in line: the authority's row, as it is, becomes the other side's.
 //!
-//! Per key: lock the authority's row, write it where it belongs on the other side and delete it everywhere else there,
-//! commit the other side, remove the key's entries in the authority's transaction. Running it twice changes nothing; a
-//! crash between the commits leaves the entries.
+//! Lock the authority's row, write it where it belongs on the other side and delete it everywhere else there, commit the
+//! other side, remove the key's entries in the authority's transaction. Running it twice changes nothing; a crash between
+//! the commits leaves the entries. Keys go in lots; those of a lot that does not go through, one by one.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -13,14 +13,15 @@ use shardway_routing::topology::{Server, Side};
 
 use crate::connection::connect;
 use crate::dirty::{self, Entry, Stored};
-use crate::line;
+use crate::image::Key;
+use crate::line::{self, LotDone, LotSize};
 use crate::pool::Pool;
 use crate::tables::{MovingTable, WorkError};
 
 /// Entries looked at in one pass.
-const BATCH: usize = 500;
+const BATCH: usize = 2_000;
 
-/// Keys that one pass brings in line at a time.
+/// Lots that one pass brings in line at a time.
 const PARALLEL: usize = 8;
 
 /// A journal: a physical database of the authority.
@@ -137,7 +138,6 @@ pub async fn run(
     min_age_ms: u64,
 ) -> Result<Healed, WorkError> {
     let mut keys = by_key(entries(journal, 0, min_age_ms).await?);
-    // Popped from the end: the oldest first.
     keys.reverse();
     let work = Work { tables, authority, journal, pool: Pool::default(), keys: Mutex::new(keys) };
     let lanes = futures_util::future::join_all((0..PARALLEL).map(|_| lane(&work))).await;
@@ -156,37 +156,80 @@ struct Work<'a> {
     authority: Side,
     journal: &'a Journal,
     pool: Pool,
-    keys: Mutex<Vec<Vec<Stored>>>,
+    /// The oldest last.
+    keys: Mutex<Vec<OfRow>>,
+}
+
+/// What the journal says of one row.
+type OfRow = Vec<Stored>;
+
+impl Work<'_> {
+    fn keys(&self) -> MutexGuard<'_, Vec<OfRow>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The oldest rows that are left: of one table, and so many at most.
+    fn next(&self, size: LotSize) -> Vec<OfRow> {
+        let mut keys = self.keys();
+        let Some(first) = keys.pop() else { return Vec::new() };
+        let mut lot = vec![first];
+        while lot.len() < size.keys()
+            && let Some(next) = keys.pop_if(|next| next[0].entry.table == lot[0][0].entry.table)
+        {
+            lot.push(next);
+        }
+        lot
+    }
+
+    /// The statement that removes entries, if there are any.
+    fn removal<'b>(&self, entries: impl IntoIterator<Item = &'b Stored>) -> Option<Vec<u8>> {
+        let ids: Vec<u64> = entries.into_iter().map(|stored| stored.id).collect();
+        (!ids.is_empty()).then(|| dirty::remove(&self.journal.database, &ids).into_bytes())
+    }
 }
 
 async fn lane(work: &Work<'_>) -> Healed {
     let mut healed = Healed::default();
-    let next = || work.keys.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    while let Some(entries) = next() {
-        // An entry of another move.
-        let Some(table) = work.tables.iter().find(|table| table.name == entries[0].entry.table) else {
+    let mut size = LotSize::default();
+    loop {
+        let rows = work.next(size);
+        let Some(first) = rows.first() else { return healed };
+        // Entries of another move.
+        let Some(table) = work.tables.iter().find(|table| table.name == first[0].entry.table) else {
             continue;
         };
-        match one(table, work.authority, work.journal, &entries, &work.pool).await {
-            Ok(()) => healed.entries.extend(entries.into_iter().map(|stored| stored.entry)),
+        let left = match together(work, table, &rows).await {
+            Ok(done) => {
+                size = size.after(done.bytes);
+                done.left
+            }
             Err(error) => {
-                healed.failed += 1;
-                tracing::warn!(table = table.name, %error, "a dirty key is not healed yet");
-                if error.is_away() {
-                    // Every other key would wait for the same server.
-                    let mut keys = work.keys.lock().unwrap_or_else(PoisonError::into_inner);
-                    healed.failed += std::mem::take(&mut *keys).len();
+                tracing::debug!(table = table.name, %error, "dirty keys go one by one");
+                rows.iter().map(|entries| entries[0].entry.key.clone()).collect()
+            }
+        };
+        for entries in rows {
+            let is_healed = !left.contains(&entries[0].entry.key);
+            match if is_healed { Ok(()) } else { one(work, table, &entries).await } {
+                Ok(()) => healed.entries.extend(entries.into_iter().map(|stored| stored.entry)),
+                Err(error) => {
+                    healed.failed += 1;
+                    tracing::warn!(table = table.name, %error, "a dirty key is not healed yet");
+                    if error.is_away() {
+                        // Every other key would wait for the same server.
+                        healed.failed += std::mem::take(&mut *work.keys()).len();
+                        return healed;
+                    }
                 }
             }
         }
     }
-    healed
 }
 
 /// Entries of the same row together, in the order of the first.
-fn by_key(entries: Vec<Stored>) -> Vec<Vec<Stored>> {
+fn by_key(entries: Vec<Stored>) -> Vec<OfRow> {
     let mut places = std::collections::HashMap::new();
-    let mut keys: Vec<Vec<Stored>> = Vec::new();
+    let mut keys: Vec<OfRow> = Vec::new();
     for stored in entries {
         let of = (stored.entry.table.clone(), stored.entry.key.clone());
         let place = *places.entry(of).or_insert_with(|| {
@@ -198,32 +241,42 @@ fn by_key(entries: Vec<Stored>) -> Vec<Vec<Stored>> {
     keys
 }
 
-async fn one(
-    table: &MovingTable,
-    authority: Side,
-    journal: &Journal,
-    entries: &[Stored],
-    pool: &Pool,
-) -> Result<(), WorkError> {
-    let key = &entries[0].entry.key;
+/// Brings those rows of a table in line that nobody holds.
+async fn together(work: &Work<'_>, table: &MovingTable, rows: &[OfRow]) -> Result<LotDone, WorkError> {
+    let keys: Vec<&Key> = rows.iter().map(|entries| &entries[0].entry.key).collect();
     // The row may have gone to another node of the authority since, so all of them are asked.
-    let mut held = line::hold(pool, table, authority, key).await?;
-    let other = authority.other();
+    let mut lot = line::hold_free(&work.pool, table, work.authority, &keys).await?;
+    let written = async {
+        // Each statement is right by itself, and the entries are there until all have run.
+        lot.write(&work.pool, table, work.authority.other()).await?;
+        let done = rows.iter().filter(|entries| lot.has(&entries[0].entry.key)).flatten();
+        match work.removal(done) {
+            Some(removal) => lot.run(&work.pool, &work.journal.server, removal).await,
+            None => Ok(()),
+        }
+    };
+    let written = written.await;
+    lot.end(&work.pool, written).await
+}
+
+async fn one(work: &Work<'_>, table: &MovingTable, entries: &[Stored]) -> Result<(), WorkError> {
+    let (pool, other) = (&work.pool, work.authority.other());
+    let key = &entries[0].entry.key;
+    let mut held = line::hold(pool, table, work.authority, key).await?;
     for place in 0..table.ends(other).len() {
-        // Statements one by one: each is right by itself and the entries are there until all have run.
         for statement in held.statements(table, other, place, key) {
             held.write(pool, table, other, place, statement).await?;
         }
     }
-    let ids: Vec<u64> = entries.iter().map(|stored| stored.id).collect();
-    held.run(pool, &journal.server, dirty::remove(&journal.database, &ids).into_bytes()).await?;
+    if let Some(removal) = work.removal(entries) {
+        held.run(pool, &work.journal.server, removal).await?;
+    }
     held.release(pool).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Key;
 
     #[test]
     fn entries_of_one_row_are_healed_once() {

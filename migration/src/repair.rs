@@ -206,7 +206,7 @@ impl Work<'_> {
     async fn under_lock(&self, held: &mut Held, key: &Key) -> Result<(Done, Vec<Difference>), WorkError> {
         let other = self.authority.other();
         let copies = self.copies(key).await?;
-        let row = held.image.as_ref().zip(held.home());
+        let row = held.line.image.as_ref().zip(held.line.home());
         let difference = |fault: crate::verify::judge::Fault| Difference {
             table: self.table.name.clone(),
             key: RowKey::from(key),
@@ -221,7 +221,7 @@ impl Work<'_> {
         }
         for place in 0..self.table.ends(other).len() {
             let has = copies.iter().find(|(of, _)| *of == place);
-            let wants = held.image.as_ref().filter(|_| held.homes.contains(&place));
+            let wants = held.line.image.as_ref().filter(|_| held.line.homes.contains(&place));
             let in_line = match (has, wants) {
                 (None, None) => true,
                 (Some((_, has)), Some(wants)) => self.table.shape.differing(wants, has).is_empty(),

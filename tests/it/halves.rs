@@ -214,7 +214,8 @@ async fn double_write_leaves_alone_what_stays() {
     kind.run(&["move", "start", "shop"]);
     kind.reaches("Synced").await;
     for mode in ["strict", "sync", "async"] {
-        let lines = format!("double_write = \"{mode}\"");
+        // Other tests keep the machine busy.
+        let lines = format!("hold_ms = 15000\ndouble_write = \"{mode}\"");
         kind.save(&format!("{lines}\nreads = 50")).await;
         load.more(60).await;
         kind.save(&format!("{lines}\n{SWITCHED}")).await;
@@ -245,7 +246,8 @@ async fn double_write_leaves_alone_what_stays() {
     connection.query_drop("DELETE FROM users WHERE id >= 1000000").await.unwrap();
     let load = Load::start_as(&options, 3, Transfers::WithinShard, Manners::Rough);
     for mode in ["strict", "sync", "async"] {
-        let lines = format!("double_write = \"{mode}\"");
+        // Other tests keep the machine busy.
+        let lines = format!("hold_ms = 15000\ndouble_write = \"{mode}\"");
         kind.save(&format!("{lines}\n{SWITCHED}")).await;
         kind.reaches("ReverseSync").await;
         load.more(60).await;

@@ -11,7 +11,7 @@ use shardway_routing::topology::Side;
 use super::batch::{Batch, Fate};
 use crate::connection::images;
 use crate::image::{Image, Key};
-use crate::line;
+use crate::line::{self, LotDone, LotSize};
 use crate::pool::Pool;
 use crate::tables::{End, MovingTable, WorkError};
 
@@ -33,9 +33,8 @@ pub(super) async fn write(
         let table = &tables[place.table];
         let keys: Vec<Key> = fates.keys().cloned().collect();
         for keys in keys.chunks(AT_ONCE) {
-            for key in suspects(pool, table, authority, place.node, fates, keys).await? {
-                bring_in_line(pool, table, authority, &key).await?;
-            }
+            let suspects = suspects(pool, table, authority, place.node, fates, keys).await?;
+            bring_all_in_line(pool, table, authority, &suspects).await?;
         }
     }
     Ok(())
@@ -104,6 +103,47 @@ pub(super) async fn rows(
     Ok(found.into_iter().map(|image| (table.shape.key_of(&image), image)).collect())
 }
 
+/// Makes rows what the authority has now: in lots, and one by one what does not go with the others.
+async fn bring_all_in_line(
+    pool: &Pool,
+    table: &MovingTable,
+    authority: Side,
+    keys: &[Key],
+) -> Result<(), WorkError> {
+    let (mut rest, mut size) = (keys, LotSize::default());
+    while !rest.is_empty() {
+        let (lot, later) = rest.split_at(size.keys().min(rest.len()));
+        rest = later;
+        let left = match together(pool, table, authority, lot).await {
+            Ok(done) => {
+                size = size.after(done.bytes);
+                done.left.into_iter().collect()
+            }
+            Err(error) => {
+                tracing::debug!(table = table.name, %error, "suspect rows go one by one");
+                lot.to_vec()
+            }
+        };
+        for key in left {
+            bring_in_line(pool, table, authority, &key).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings those rows of a lot in line that nobody holds.
+async fn together(
+    pool: &Pool,
+    table: &MovingTable,
+    authority: Side,
+    keys: &[Key],
+) -> Result<LotDone, WorkError> {
+    let keys: Vec<&Key> = keys.iter().collect();
+    let mut lot = line::hold_free(pool, table, authority, &keys).await?;
+    let written = lot.write(pool, table, authority.other()).await;
+    lot.end(pool, written).await
+}
+
 /// Makes a row what the authority has now, under its lock.
 pub(super) async fn bring_in_line(
     pool: &Pool,
@@ -128,7 +168,8 @@ async fn once(pool: &Pool, table: &MovingTable, authority: Side, key: &Key) -> R
     let other = authority.other();
     for place in 0..table.ends(other).len() {
         // Where the shard key is part of the primary key, the row can only ever have been at home.
-        if held.image.is_some() && table.shard_key_of(key).is_some() && !held.homes.contains(&place) {
+        if held.line.image.is_some() && table.shard_key_of(key).is_some() && !held.line.homes.contains(&place)
+        {
             continue;
         }
         for statement in held.statements(table, other, place, key) {

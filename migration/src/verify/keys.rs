@@ -154,7 +154,7 @@ async fn locked(
             table.with_keys(table.authority.other(), std::slice::from_ref(key)).await
         };
         let read = tokio::time::timeout(LOCK_MAX, read).await;
-        let row = held.image.clone().zip(held.home()).filter(|(image, _)| table.of.compares(image));
+        let row = held.line.image.clone().zip(held.line.home()).filter(|(image, _)| table.of.compares(image));
         held.release(table.pool).await?;
         if let Ok(copies) = read {
             let row = row.as_ref().map(|(image, home)| (image, *home));

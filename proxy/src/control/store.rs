@@ -228,6 +228,7 @@ impl RuleStore {
         if let Some(in_force) = self.in_force() {
             self.moves.points_before(&before.topology, &topology, &in_force).await;
         }
+        self.moves.near(&before.topology, &topology, limit).await?;
         let (began, deadline) = (Instant::now(), Deadline::after(limit));
         let held = self.shared.gates.hold(&names, deadline.left()).await;
         let held = held.map_err(|error| format!("{error}; save the file again to retry"))?;

@@ -20,6 +20,7 @@ mod headroom;
 mod journal;
 mod leftovers;
 pub(super) mod monitor;
+mod nearing;
 mod part;
 mod points;
 mod readers;

@@ -1,0 +1,132 @@
+//! Transactions on the authority that hold its rows.
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use shardway_routing::topology::{Server, Side};
+
+use crate::connection::images;
+use crate::image::{Image, Key};
+use crate::pool::Pool;
+use crate::tables::{MovingTable, WorkError};
+
+/// One transaction for each server of the authority.
+#[derive(Debug, Default)]
+pub(super) struct Grip {
+    /// The nodes of the authority where rows are locked.
+    locked: Vec<usize>,
+    begun: Vec<(Server, Conn)>,
+}
+
+impl Grip {
+    /// Locks a key on every node of the authority that may have it, and reads what it has there. Whoever writes it is
+    /// waited for; others may read it under a lock of their own.
+    pub(super) async fn lock(
+        &mut self,
+        pool: &Pool,
+        table: &MovingTable,
+        authority: Side,
+        key: &Key,
+    ) -> Result<Vec<(usize, Image)>, WorkError> {
+        let mut found = Vec::new();
+        for place in 0..table.ends(authority).len() {
+            // What the key says to be the other side's there is not waited for.
+            if table.owns_key(authority, place, key) != Some(false) {
+                let rest = format!("{} LOCK IN SHARE MODE", table.shape.with_keys(std::slice::from_ref(key)));
+                let rows = self.read(pool, table, authority, place, &rest).await?;
+                found.extend(rows.into_iter().map(|image| (place, image)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads rows of a node of the authority in the transaction, which locks them if `rest` says so.
+    pub(super) async fn read(
+        &mut self,
+        pool: &Pool,
+        table: &MovingTable,
+        authority: Side,
+        place: usize,
+        rest: &str,
+    ) -> Result<Vec<Image>, WorkError> {
+        let end = &table.ends(authority)[place];
+        let connection = self.begin(pool, &end.server).await?;
+        let rows = images(connection, &table.shape, &end.table, rest).await?;
+        if !self.locked.contains(&place) {
+            self.locked.push(place);
+        }
+        Ok(rows)
+    }
+
+    async fn begin(&mut self, pool: &Pool, server: &Server) -> Result<&mut Conn, WorkError> {
+        let at = match self.begun.iter().position(|(begun, _)| begun.is_same_process(server)) {
+            Some(at) => at,
+            None => {
+                let mut connection = pool.take(server).await?;
+                connection.query_drop("BEGIN").await?;
+                self.begun.push((server.clone(), connection));
+                self.begun.len() - 1
+            }
+        };
+        Ok(&mut self.begun[at].1)
+    }
+
+    /// Runs a statement on a server of the authority, in its transaction if it has one there.
+    pub(super) async fn run(
+        &mut self,
+        pool: &Pool,
+        server: &Server,
+        statement: Vec<u8>,
+    ) -> Result<(), WorkError> {
+        let holder = self.begun.iter_mut().find(|(held, _)| held.is_same_process(server));
+        if let Some((_, connection)) = holder {
+            return Ok(connection.query_drop(statement).await?);
+        }
+        by_itself(pool, server, statement).await
+    }
+
+    /// Is that physical table of the other side one that was locked here?
+    pub(super) fn has(&self, table: &MovingTable, other: Side, place: usize) -> bool {
+        table.place_across(other, place).is_some_and(|here| self.locked.contains(&here))
+    }
+
+    /// Runs a statement at a node of the other side: by itself, or in the transaction that has locked the node.
+    pub(super) async fn write(
+        &mut self,
+        pool: &Pool,
+        table: &MovingTable,
+        other: Side,
+        place: usize,
+        statement: Vec<u8>,
+    ) -> Result<(), WorkError> {
+        let server = &table.ends(other)[place].server;
+        match self.has(table, other, place) {
+            true => self.run(pool, server, statement).await,
+            false => by_itself(pool, server, statement).await,
+        }
+    }
+
+    /// Commits.
+    pub(super) async fn release(self, pool: &Pool) -> Result<(), WorkError> {
+        for (server, mut connection) in self.begun {
+            connection.query_drop("COMMIT").await?;
+            pool.give(&server, connection);
+        }
+        Ok(())
+    }
+
+    /// Rolls back. Where that cannot be said, the server does it when it finds the connection closed.
+    pub(super) async fn give_up(self, pool: &Pool) {
+        for (server, mut connection) in self.begun {
+            if connection.query_drop("ROLLBACK").await.is_ok() {
+                pool.give(&server, connection);
+            }
+        }
+    }
+}
+
+async fn by_itself(pool: &Pool, server: &Server, statement: Vec<u8>) -> Result<(), WorkError> {
+    let mut connection = pool.take(server).await?;
+    connection.query_drop(statement).await?;
+    pool.give(server, connection);
+    Ok(())
+}
