@@ -15,6 +15,7 @@ mod console;
 mod copies;
 mod databases;
 mod differential;
+mod dirty;
 mod documents;
 mod double_write;
 mod drift;
