@@ -6,13 +6,18 @@
 //! written, and for prepared ones. Readers neither wait nor are waited for. The lock is given back at once, since whoever
 //! writes past the proxy after that is not its to stop.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::{Server, Side};
 
 use crate::connection;
 use crate::tables::{MovingTable, WorkError};
+
+/// Between two looks at prepared transactions.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits until nothing that was begun before can write to the tables of a side.
 ///
@@ -36,6 +41,7 @@ pub async fn pass(moving: &[MovingTable], side: Side, limit: Duration) -> Result
 
 async fn lock_once(server: &Server, tables: &[&str], limit: Duration) -> Result<(), WorkError> {
     const LOCK_WAIT_TIMEOUT: u16 = 1205;
+    let began = Instant::now();
     let mut connection = connection::connect(server).await?;
     // Whole seconds, at least one: where we give up first, the server gives up soon after.
     connection.query_drop(format!("SET SESSION lock_wait_timeout = {}", limit.as_secs().max(1))).await?;
@@ -51,7 +57,36 @@ async fn lock_once(server: &Server, tables: &[&str], limit: Duration) -> Result<
         }
         locked => locked?,
     }
+    let ended = prepared_end(&mut connection, server, limit.saturating_sub(began.elapsed())).await;
     connection.query_drop("UNLOCK TABLES").await?;
     connection.disconnect().await?;
+    ended
+}
+
+/// Waits for the transactions that are prepared now. After a restart of their server they hold rows only, which no lock of
+/// a table waits for, and may still be committed.
+async fn prepared_end(connection: &mut Conn, server: &Server, limit: Duration) -> Result<(), WorkError> {
+    let began = Instant::now();
+    let prepared = prepared(connection).await?;
+    let mut open = prepared.clone();
+    while !open.is_empty() {
+        // Before whoever bounds all of this does it without a reason.
+        if began.elapsed() + 2 * LOOK_EVERY >= limit {
+            return Err(WorkError::Stopped(format!(
+                "{} prepared transactions of {}:{} have not ended; XA RECOVER there shows them",
+                open.len(),
+                server.host,
+                server.port
+            )));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        open = self::prepared(connection).await?;
+        open.retain(|one| prepared.contains(one));
+    }
     Ok(())
+}
+
+/// Format, lengths and bytes of each.
+async fn prepared(connection: &mut Conn) -> Result<HashSet<(i64, u64, u64, Vec<u8>)>, mysql_async::Error> {
+    Ok(connection.query::<_, _>("XA RECOVER").await?.into_iter().collect())
 }

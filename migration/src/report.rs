@@ -70,6 +70,24 @@ pub struct LastSwitch {
     pub at: u64,
     /// How long statements were held.
     pub held_ms: u64,
+    /// What was known right before.
+    pub evidence: Evidence,
+}
+
+/// What spoke for a switch of writes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Evidence {
+    /// Of the rules that asked for it.
+    pub version: u64,
+    /// How far the streams were behind, in milliseconds; `null`: not known, or there are none.
+    pub lag_ms: Option<u64>,
+    pub dirty_keys: u64,
+    pub mismatches: u64,
+    /// The mode of the last comparison.
+    pub verify: Option<String>,
+    /// When that ended, in seconds since 1970.
+    pub verified_at: Option<u64>,
 }
 
 /// Reads that were run on both sides and compared.

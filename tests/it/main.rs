@@ -23,6 +23,7 @@ mod edges;
 mod faults;
 mod filters;
 mod gray;
+mod guards;
 mod halves;
 mod hostile;
 mod ids;

@@ -28,7 +28,7 @@ mod tests;
 pub(crate) use ask_table::definition;
 
 use serde::Serialize;
-use shardway_routing::topology::{MoveId, Topology};
+use shardway_routing::topology::{MoveId, Side, Topology};
 
 use crate::tables::WorkError;
 use estimate::{Estimate, Rate};
@@ -71,6 +71,16 @@ pub async fn run_at(
     let estimate = estimate::estimate(&facts, rate);
     let findings = decide::decide(&facts, &estimate, waived);
     Ok(Report { findings, estimate })
+}
+
+/// What speaks against writes going to a side now: its servers cannot be written, or not be followed from there. For a
+/// move whose rows have been carried over.
+///
+/// # Errors
+/// See [`run`].
+pub async fn takes_over(topology: &Topology, by: MoveId, to: Side) -> Result<Vec<Finding>, WorkError> {
+    let facts = read::facts(topology, by).await?;
+    Ok(servers::of_authority(&facts, to))
 }
 
 /// What has come since about the tables themselves: definitions that are no longer the same on both sides, triggers,

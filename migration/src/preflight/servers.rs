@@ -53,6 +53,19 @@ pub(super) fn findings(facts: &Facts, estimate: &Estimate) -> Vec<Finding> {
     findings
 }
 
+/// What keeps the servers of a side from having the authority.
+pub(super) fn of_authority(facts: &Facts, side: Side) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for server in facts.servers.iter().filter(|server| server.is(side)) {
+        if facts.capture.seen(side) == Seen::ByLog {
+            findings.extend(way_back(server));
+            findings.extend(grant_everywhere(server, &facts.capture));
+        }
+        findings.extend(read_only(server));
+    }
+    findings
+}
+
 fn binlog(server: &ServerFacts) -> Vec<Finding> {
     let on = &server.backend;
     if server.variable("log_bin") != "on" {
@@ -138,12 +151,15 @@ fn grants(server: &ServerFacts, capture: &Capture) -> Vec<Finding> {
             lacking.push(format!("GRANT {} ON `{database}`.* TO {}", names.join(", "), server.user));
         }
     }
+    let lacking = lacking.into_iter().map(|grant| kind::GRANTS.of(&server.backend, grant));
+    lacking.chain(grant_everywhere(server, capture)).collect()
+}
+
+fn grant_everywhere(server: &ServerFacts, capture: &Capture) -> Option<Finding> {
     let not = |any: &&&[&str]| !any.iter().any(|privilege| server.grants.everywhere(privilege));
     let names: Vec<&str> = on_everything(server, capture).iter().filter(not).map(|any| any[0]).collect();
-    if !names.is_empty() {
-        lacking.push(format!("GRANT {} ON *.* TO {}", names.join(", "), server.user));
-    }
-    lacking.into_iter().map(|grant| kind::GRANTS.of(&server.backend, grant)).collect()
+    let grant = || format!("GRANT {} ON *.* TO {}", names.join(", "), server.user);
+    (!names.is_empty()).then(|| kind::GRANTS.of(&server.backend, grant()))
 }
 
 /// Privileges that belong to no database; any one of each list will do, and the first is the least.

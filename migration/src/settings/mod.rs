@@ -192,6 +192,8 @@ pub struct VerifySettings {
     pub group_by: BTreeMap<String, Vec<String>>,
     /// Ranges compared at the same time: 4.
     pub parallel: u32,
+    /// How old a clean comparison may be when writes go to the target: 24 hours (`"24 h"`).
+    pub max_age: Duration,
 }
 
 /// `repair = { … }`
@@ -272,7 +274,13 @@ impl Default for ApplySettings {
 
 impl Default for VerifySettings {
     fn default() -> VerifySettings {
-        VerifySettings { sample: 10_000, threshold_percent: 0.1, group_by: BTreeMap::new(), parallel: 4 }
+        VerifySettings {
+            sample: 10_000,
+            threshold_percent: 0.1,
+            group_by: BTreeMap::new(),
+            parallel: 4,
+            max_age: Duration::from_secs(86_400),
+        }
     }
 }
 

@@ -225,12 +225,15 @@ fn not_waivable(text: &str) -> Option<String> {
 fn verify(mut section: Section<'_>, tables: &BTreeSet<String>) -> VerifySettings {
     let default = VerifySettings::default();
     let percent = Range(0.0, 100.0);
+    let year = Range(1.0, 366.0 * 86_400.0);
     let verify = VerifySettings {
         sample: section.number("sample", 1, 100_000_000).unwrap_or(default.sample),
         threshold_percent: amount(&mut section, "threshold", Quantity::Percent, percent, Form::NumberOrUnit)
             .unwrap_or(default.threshold_percent),
         group_by: section.section("group_by").map(|inner| group_by(inner, tables)).unwrap_or_default(),
         parallel: small(&mut section, "parallel", 1, 64).unwrap_or(default.parallel),
+        max_age: amount(&mut section, "max_age", Quantity::Duration, year, Form::WithUnit)
+            .map_or(default.max_age, Duration::from_secs_f64),
     };
     section.finish();
     verify

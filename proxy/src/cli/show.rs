@@ -1,6 +1,8 @@
 //! A move's report as lines of text. Pure.
 
-use shardway_migration::report::{Forecast, LastVerify, MoveReport, Progress, ShadowReport, TableReport};
+use shardway_migration::report::{
+    Evidence, Forecast, LastVerify, MoveReport, Progress, ShadowReport, TableReport,
+};
 use shardway_migration::settings::quantity::size;
 use shardway_migration::throttle::{ByHand, Limits, State};
 
@@ -25,10 +27,24 @@ pub(super) fn report(of: &MoveReport) -> String {
             "writes went to the {} at {at}; statements were held for {} ms",
             last.to, last.held_ms
         ));
+        lines.push(evidence(&last.evidence));
     }
     lines.extend(of.shadow_reads.iter().flat_map(shadow));
     lines.extend(notices(of));
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// What was known right before a switch.
+fn evidence(of: &Evidence) -> String {
+    let lag = of.lag_ms.map_or_else(|| "not measured".to_owned(), |lag_ms| format!("{lag_ms} ms"));
+    let compared = match (&of.verify, of.verified_at) {
+        (Some(mode), Some(at)) => format!("compared at {} ({mode})", rfc3339(at)),
+        _ => "not compared".to_owned(),
+    };
+    format!(
+        "  by version {}: lag {lag}, {} dirty keys, {} mismatches, {compared}",
+        of.version, of.dirty_keys, of.mismatches
+    )
 }
 
 /// Reads that were run on both sides, and the kinds of statements that did not agree.

@@ -220,6 +220,7 @@ impl RuleStore {
             return Err(format!("{}{}", refusals.join("\n"), before.told));
         }
         self.moves.capture_stays(&before.topology, &topology)?;
+        self.moves.were_equal(&before.topology, &topology, &settings)?;
         self.moves.look_for_drift(&before.topology, &topology, &settings).await?;
         let limit = hold_limit(&before.topology, &topology);
         let names: Vec<GateName> = change.holds().into_iter().map(gate_name).collect();
@@ -229,6 +230,7 @@ impl RuleStore {
             self.moves.points_before(&before.topology, &topology, &in_force).await;
         }
         self.moves.near(&before.topology, &topology, limit).await?;
+        let evidence = self.moves.evidence(&before.topology, &topology);
         let (began, deadline) = (Instant::now(), Deadline::after(limit));
         let held = self.shared.gates.hold(&names, deadline.left()).await;
         let held = held.map_err(|error| format!("{error}; save the file again to retry"))?;
@@ -253,7 +255,8 @@ impl RuleStore {
             state.columns_error = None;
         }
         drop((held, quiet));
-        self.moves.note_switches(&before.topology, &self.shared.snapshot().topology, began.elapsed());
+        let in_force = self.shared.snapshot();
+        self.moves.note_switches(&before.topology, &in_force.topology, began.elapsed(), evidence);
         reached(Step::Publish).await;
         self.moves.after_publish(&self.shared.snapshot().topology).await;
         if let Some(in_force) = self.in_force() {

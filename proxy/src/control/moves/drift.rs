@@ -18,7 +18,7 @@ use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Side, Topology};
 
 use super::barrier::servers;
-use super::{MoveState, Moves, moves};
+use super::{MoveState, Moves, guards, moves};
 use crate::control::Control;
 use crate::control::store::now_s;
 use crate::control_connection;
@@ -86,6 +86,11 @@ impl Moves {
                 };
                 if let Some(found) = looked.await.map_err(unknown)? {
                     return Err(format!("moves.{}: {}", of.name, refusal::MOVE_DRIFTED.because(found)));
+                }
+                if before.is_some_and(|before| before.writes != of.writes) {
+                    let can = tokio::time::timeout(LOOK_MAX, guards::can_take_over(new, by, of.writes)).await;
+                    let can = can.unwrap_or_else(|_| Err(format!("that takes longer than {LOOK_MAX:?}")));
+                    can.map_err(|why| format!("moves.{}: {why}", of.name))?;
                 }
             }
         }

@@ -16,6 +16,7 @@ mod cleanup;
 mod drift;
 mod ending;
 mod equal;
+mod guards;
 mod headroom;
 mod journal;
 mod leftovers;

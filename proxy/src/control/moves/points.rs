@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shardway_migration::point::{self, Servers};
 use shardway_migration::position::Position;
-use shardway_migration::report::LastSwitch;
+use shardway_migration::report::{Evidence, LastSwitch};
 use shardway_routing::refusal;
 use shardway_routing::topology::{Side, Topology};
 
@@ -199,11 +199,18 @@ impl Moves {
     }
 
     /// Notes how long statements were held while writes went over.
-    pub(in crate::control) fn note_switches(&self, old: &Topology, new: &Topology, held: Duration) {
+    pub(in crate::control) fn note_switches(
+        &self,
+        old: &Topology,
+        new: &Topology,
+        held: Duration,
+        mut evidence: BTreeMap<String, Evidence>,
+    ) {
         for (of, _, to) in switches(old, new) {
             let held_ms = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(r#move = of, to = to.name(), held_ms, "writes went over");
-            let last = LastSwitch { to: to.name().to_owned(), at: now_s(), held_ms };
+            let evidence = evidence.remove(&of).unwrap_or_default();
+            tracing::info!(r#move = of, to = to.name(), held_ms, ?evidence, "writes went over");
+            let last = LastSwitch { to: to.name().to_owned(), at: now_s(), held_ms, evidence };
             if let Err(error) = self.states.change(&of, |state| state.last_switch = Some(last)) {
                 tracing::warn!(error, r#move = of, "how long the switch held statements is not noted");
             }
@@ -223,7 +230,7 @@ impl Moves {
 }
 
 /// Moves whose writes change sides: name, from, to.
-fn switches(old: &Topology, new: &Topology) -> Vec<(String, Side, Side)> {
+pub(super) fn switches(old: &Topology, new: &Topology) -> Vec<(String, Side, Side)> {
     let switched = |of: &shardway_routing::topology::Move| {
         let before = old.moves.iter().find(|before| before.name == of.name)?;
         (before.writes != of.writes).then(|| (of.name.clone(), before.writes, of.writes))
