@@ -44,6 +44,11 @@ async fn every_kind_of_write_reaches_the_other_side() {
             "INSERT INTO users (id, name) VALUES (10, 'o') ON DUPLICATE KEY UPDATE name = 'odku'",
             "REPLACE INTO users (id, name) VALUES (3, 'replaced'), (30, 'new')",
             "INSERT IGNORE INTO users (id, name) VALUES (10, 'ignored'), (31, 'kept')",
+            // What two servers would answer differently.
+            "INSERT INTO users (id, name, born) VALUES (32, UUID(), NOW()), (33, RAND(), CURRENT_DATE)",
+            "UPDATE users SET email = UUID(), balance = RAND() * 1000 WHERE id IN (1, 2, 32)",
+            "INSERT INTO orders (id, user_id, amount, placed_at) VALUES (51, 2, RAND(), NOW(3)), (52, 3, 1, SYSDATE(3))",
+            "UPDATE orders SET placed_at = NOW(3), note = CONCAT(UUID(), CONNECTION_ID()) WHERE user_id = 2",
             // The shard key changes: the row goes to another shard.
             "UPDATE orders SET user_id = 2 WHERE id = 1",
             "REPLACE INTO orders (id, user_id, amount) VALUES (2, 3, 9)",
@@ -81,6 +86,42 @@ async fn every_kind_of_write_reaches_the_other_side() {
         assert_eq!(shop.on_shard(0, "SELECT name FROM users_0 WHERE id = 40").await, ["p"]);
         assert_eq!(shop.on_shard(0, "SELECT note FROM orders_1 WHERE id = 50").await, ["by date"]);
         assert_eq!(shop.on_shard(0, "SELECT email FROM users_1 WHERE id = 1").await, ["by day"]);
+    }
+}
+
+/// The row is read back after its trigger; what the trigger writes elsewhere is for the stream.
+#[tokio::test]
+async fn what_triggers_of_the_source_do_reaches_the_other_side() {
+    for mode in ["async", "sync", "strict"] {
+        let lines = format!("waive = [\"trigger\", \"written_by\"]\ndouble_write = \"{mode}\"");
+        let (shop, mut connection) = moving(&lines).await;
+        let legacy = &shop.cluster.legacy;
+        for trigger in [
+            "raised BEFORE INSERT ON users FOR EACH ROW SET NEW.name = UPPER(NEW.name)",
+            "counted BEFORE UPDATE ON users FOR EACH ROW SET NEW.balance = OLD.balance + 1",
+            "ordered AFTER INSERT ON users FOR EACH ROW INSERT INTO orders (id, user_id, amount) VALUES (NEW.id + 1000, NEW.id, 7)",
+        ] {
+            let (name, rest) = trigger.split_once(' ').unwrap();
+            let rest = rest.replace(" ON users", &format!(" ON {}.users", shop.name));
+            legacy.run(&format!("CREATE TRIGGER {}.{name} {rest}", shop.name)).await;
+        }
+        shop.carry_over().await;
+        for sql in [
+            "INSERT INTO users (id, name) VALUES (60, 'x'), (61, 'y')",
+            "UPDATE users SET name = 'again' WHERE id = 60",
+            "BEGIN",
+            "INSERT INTO users (id, name) VALUES (62, 'z')",
+            "UPDATE users SET email = 'e' WHERE id = 62",
+            "COMMIT",
+        ] {
+            connection.query_drop(sql).await.unwrap_or_else(|error| panic!("{mode}: {sql}: {error}"));
+        }
+        shop.in_step().await;
+        shop.run(&["move", "verify", "shop"]);
+        let users = "SELECT name, balance FROM users_0 WHERE id = 60";
+        assert_eq!(shop.on_shard(0, users).await, ["again|1.00"]);
+        let orders = "SELECT user_id, amount FROM orders_2 WHERE id = 1062";
+        assert_eq!(shop.on_shard(1, orders).await, ["62|7.00"]);
     }
 }
 
