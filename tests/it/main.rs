@@ -61,6 +61,7 @@ mod tls;
 mod tls_backends;
 mod touched;
 mod transactions;
+mod tuned;
 mod twins;
 mod types;
 mod unfit;

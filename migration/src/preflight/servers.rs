@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shardway_routing::topology::{Capture, Seen, Side};
+use shardway_routing::topology::{Seen, Side};
 
 use super::estimate::Estimate;
 use super::facts::{Facts, Flavour, Prepared, ServerFacts};
@@ -44,7 +44,7 @@ pub(super) fn findings(facts: &Facts, estimate: &Estimate) -> Vec<Finding> {
         if server.is(Side::Source) {
             findings.extend(prepared(server));
         }
-        findings.extend(grants(server, &facts.capture));
+        findings.extend(grants(server, facts));
         findings.extend(read_only(server));
     }
     findings.extend(packets(facts));
@@ -129,7 +129,7 @@ fn prepared(server: &ServerFacts) -> Option<Finding> {
     }
 }
 
-fn grants(server: &ServerFacts, capture: &Capture) -> Vec<Finding> {
+fn grants(server: &ServerFacts, facts: &Facts) -> Vec<Finding> {
     let mut lacking: Vec<String> = Vec::new();
     for database in &server.databases {
         let not = |privilege: &&&str| !server.grants.on(database, privilege);
@@ -139,7 +139,7 @@ fn grants(server: &ServerFacts, capture: &Capture) -> Vec<Finding> {
         }
     }
     let not = |any: &&&[&str]| !any.iter().any(|privilege| server.grants.everywhere(privilege));
-    let names: Vec<&str> = on_everything(server, capture).iter().filter(not).map(|any| any[0]).collect();
+    let names: Vec<&str> = on_everything(server, facts).iter().filter(not).map(|any| any[0]).collect();
     if !names.is_empty() {
         lacking.push(format!("GRANT {} ON *.* TO {}", names.join(", "), server.user));
     }
@@ -147,9 +147,9 @@ fn grants(server: &ServerFacts, capture: &Capture) -> Vec<Finding> {
 }
 
 /// Privileges that belong to no database; any one of each list will do, and the first is the least.
-fn on_everything(server: &ServerFacts, capture: &Capture) -> Vec<&'static [&'static str]> {
+fn on_everything(server: &ServerFacts, facts: &Facts) -> Vec<&'static [&'static str]> {
     let mut needed: Vec<&[&str]> = Vec::new();
-    if server.sides.iter().any(|side| capture.seen(*side) == Seen::ByLog) {
+    if server.sides.iter().any(|side| facts.capture.seen(*side) == Seen::ByLog) {
         needed.push(&["REPLICATION SLAVE"]);
         needed.push(match server.flavour {
             Flavour::MariaDb => &["BINLOG MONITOR", "REPLICATION CLIENT"],
@@ -160,7 +160,27 @@ fn on_everything(server: &ServerFacts, capture: &Capture) -> Vec<&'static [&'sta
         // Sessions that write images count their warnings, and MySQL guards `max_error_count`.
         needed.push(&["SESSION_VARIABLES_ADMIN", "SYSTEM_VARIABLES_ADMIN", "SUPER"]);
     }
+    if server.is(Side::Target) {
+        for parameter in &facts.tuned {
+            let any = to_set(server, parameter);
+            if !needed.contains(&any) {
+                needed.push(any);
+            }
+        }
+    }
     needed
+}
+
+/// What lets a user set a parameter for the whole server.
+fn to_set(server: &ServerFacts, parameter: &str) -> &'static [&'static str] {
+    let is_of_the_log = matches!(parameter, "sync_binlog" | "binlog_expire_logs_seconds");
+    match server.flavour {
+        Flavour::MySql => &["SYSTEM_VARIABLES_ADMIN", "SUPER"],
+        // From its version 11 on, SUPER is no longer all that it was before.
+        Flavour::MariaDb if is_of_the_log && server.major() >= 11 => &["BINLOG ADMIN"],
+        Flavour::MariaDb if is_of_the_log => &["BINLOG ADMIN", "SUPER"],
+        Flavour::MariaDb => &["SUPER"],
+    }
 }
 
 fn read_only(server: &ServerFacts) -> Option<Finding> {

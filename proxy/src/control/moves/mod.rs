@@ -4,8 +4,9 @@
 //! change holds their statements; `journal` heals dirty keys, and `ending` knows when the last double write is history;
 //! `equal` compares and repairs; `check` runs the five checks before a switch, whose questions `ask` answers; `cleanup`
 //! removes what `leftovers` has noted; `monitor` watches. `points` keeps rollback points, `rollback` goes back to them,
-//! `part` takes writes back without waiting; `backup` dumps and restores with the servers' own `tools`. A move's state is
-//! saved before anything is done about it, and is taken back before it stops being true.
+//! `part` takes writes back without waiting; `tuning` gives servers other parameters for a while; `backup` dumps and
+//! restores with the servers' own `tools`. A move's state is saved before anything is done about it, and is taken back
+//! before it stops being true.
 
 mod ask;
 pub mod backup;
@@ -31,6 +32,7 @@ mod schedule;
 mod shadowed;
 mod state;
 mod tools;
+mod tuning;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,6 +89,8 @@ pub struct Moves {
     rollbacks: Rollbacks,
     /// One backup at a time.
     backing_up: tokio::sync::Mutex<()>,
+    /// Parameters of servers are set or put back, never both at a time.
+    tuning: tokio::sync::Mutex<()>,
 }
 
 /// What runs for a move.
@@ -166,6 +170,7 @@ impl Moves {
             points,
             rollbacks,
             backing_up: tokio::sync::Mutex::default(),
+            tuning: tokio::sync::Mutex::default(),
         })
     }
 

@@ -215,7 +215,7 @@ impl Moves {
     }
 
     /// Once rows are on their way, a server that is away is waited for. Before that somebody is waiting to be told.
-    async fn patiently(&self, name: &str, phase: Phase) -> Result<(), WorkError> {
+    async fn patiently(self: &Arc<Self>, name: &str, phase: Phase) -> Result<(), WorkError> {
         let mut patience = Patience::default();
         loop {
             reached(Step::Work(phase)).await;
@@ -228,7 +228,7 @@ impl Moves {
         }
     }
 
-    async fn phase(&self, name: &str, phase: Phase) -> Result<(), WorkError> {
+    async fn phase(self: &Arc<Self>, name: &str, phase: Phase) -> Result<(), WorkError> {
         let snapshot = self.shared.snapshot();
         let (by, of) = find(&snapshot.topology, name).map_err(WorkError::Stopped)?;
         let topology = &snapshot.topology;
@@ -236,6 +236,10 @@ impl Moves {
         if needs_streams && self.tails(name).is_empty() {
             // Without them everything would look as if it were in step.
             return Err(WorkError::Interrupted("its streams are not followed yet".into()));
+        }
+        if matches!(phase, Phase::Copy | Phase::CatchUp | Phase::Index) {
+            // While it rested, the servers had their own values.
+            self.tune(name, topology, by).await?;
         }
         match phase {
             Phase::Preflight => self.preflight(name).await.map_err(WorkError::Stopped),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use shardway_migration::cleanup::Holder;
 use shardway_migration::phase::{Event, State};
 use shardway_migration::position::Position;
 use shardway_migration::report::{LastSwitch, LastVerify};
@@ -51,6 +52,9 @@ pub struct MoveState {
     #[serde(default)]
     pub open_mismatches: u64,
     pub last_error: Option<String>,
+    /// Where parameters of servers are changed, or are about to be.
+    #[serde(default)]
+    pub tuned: Vec<Holder>,
     /// Since an emergency rollback, until a person has taken care of what the target alone has.
     #[serde(default)]
     pub parted: Option<Parted>,
@@ -122,6 +126,7 @@ impl Default for MoveState {
             last_switch: None,
             open_mismatches: 0,
             last_error: None,
+            tuned: Vec::new(),
             parted: None,
         }
     }
@@ -169,6 +174,11 @@ impl States {
 
     pub(super) fn of(&self, name: &str) -> MoveState {
         self.lock().get(name).cloned().unwrap_or_default()
+    }
+
+    /// The moves whose state is such, those that no rule names any more among them.
+    pub(super) fn names(&self, is_wanted: impl Fn(&MoveState) -> bool) -> Vec<String> {
+        self.lock().iter().filter(|(_, state)| is_wanted(state)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Changes and saves what is known.
