@@ -1,5 +1,6 @@
 //! How rows are copied, as the rules say: downwards, under locks, over compressed connections. Each under load.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
@@ -88,6 +89,31 @@ async fn a_locking_copy_waits_for_whoever_holds_a_row() {
     shop.reaches("Synced").await;
     assert_eq!(shop.on_shard(0, "SELECT email FROM users_0 WHERE id = 1700").await, ["held"]);
     ends_unnoticed(&shop, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locking_copy_holds_no_more_rows_and_bytes_at_once_than_the_rules_say() {
+    // The bytes are those of some twenty rows, so the first page is too large.
+    for limits in ["rows = 7", "rows = 1000, max_bytes = 4096"] {
+        let shop = shop(&format!("copy = {{ locking = true, {limits}, pause_ms = 20 }}"), 1_000).await;
+        let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+        let long = "UPDATE orders SET note = REPEAT('n', 100)";
+        legacy.query_drop(long).await.unwrap();
+        let long = "UPDATE users SET name = REPEAT('n', 60), email = REPEAT('e', 80) WHERE id >= 1000";
+        legacy.query_drop(long).await.unwrap();
+        let load = Load::start(&shop.proxy.options("app", "app", &shop.name), 2);
+        shop.run(&["move", "start", "shop"]);
+        let mut seen = BTreeSet::new();
+        until("the copy goes on in small steps", Duration::from_secs(60), async || {
+            seen.insert(copied(&shop));
+            (seen.range(1..300).count() >= 3).then_some(())
+        })
+        .await;
+        let steps: Vec<u64> = seen.range(1..300).copied().collect();
+        assert!(steps.windows(2).any(|two| two[1] - two[0] < 100), "{steps:?}");
+        shop.reaches("Synced").await;
+        ends_unnoticed(&shop, load).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use shardway_migration::converge::Converge as _;
 use shardway_migration::copy::{self, Pace, Progress, locking};
 use shardway_migration::patience::Patience;
 use shardway_migration::phase::{Action, Event, Phase, State};
-use shardway_migration::settings::{Locks, Wire};
+use shardway_migration::settings::Locks;
 use shardway_migration::stamps;
 use shardway_migration::stream::Missed;
 use shardway_migration::tables::{self, MovingTable, WorkError};
@@ -296,30 +296,23 @@ impl Moves {
             });
             live.pace.subscribe()
         };
+        let limits = copy::Limits {
+            rows: settings.rows as usize,
+            bytes: usize::try_from(settings.max_bytes).unwrap_or(usize::MAX),
+            parallel: settings.parallel as usize,
+            order: settings.order,
+            wire: settings.wire,
+        };
         let copied = match (topology.move_of(by).capture.seen(Side::Source), settings.locks) {
             (Seen::ByLog | Seen::ByColumn(_), Locks::Share) => {
-                locking::run(&moving, settings.wire, pace, &progress).await
+                locking::run(&moving, &limits, pace, &progress).await
             }
             (Seen::ByLog | Seen::ByColumn(_), Locks::None) => {
-                let job = copy::Job {
-                    name: format!("{name}/{}", self.of(name).epoch),
-                    tables: moving,
-                    tails: self.tails(name),
-                    limits: copy::Limits {
-                        rows: settings.rows as usize,
-                        bytes: usize::try_from(settings.max_bytes).unwrap_or(usize::MAX),
-                        parallel: settings.parallel as usize,
-                        order: settings.order,
-                        wire: settings.wire,
-                    },
-                    pace,
-                    progress: Arc::clone(&progress),
-                };
-                copy::run(&job).await
+                let (tails, progress) = (self.tails(name), Arc::clone(&progress));
+                let name = format!("{name}/{}", self.of(name).epoch);
+                copy::run(&copy::Job { name, tables: moving, tails, limits, pace, progress }).await
             }
-            (Seen::Not, _) => {
-                self.copy_under_double_write(name, &moving, settings.wire, pace, &progress).await
-            }
+            (Seen::Not, _) => self.copy_under_double_write(name, &moving, &limits, pace, &progress).await,
         };
         let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
         let noted = self.states.change(name, |state| {
@@ -335,11 +328,11 @@ impl Moves {
         &self,
         name: &str,
         moving: &[MovingTable],
-        wire: Wire,
+        limits: &copy::Limits,
         pace: watch::Receiver<Pace>,
         progress: &Progress,
     ) -> Result<(), WorkError> {
-        locking::run(moving, wire, pace, progress).await?;
+        locking::run(moving, limits, pace, progress).await?;
         if self.of(name).is_kept_by_double_write {
             return Ok(());
         }
