@@ -143,6 +143,43 @@ async fn a_copy_travels_compressed() {
     ends_unnoticed(&shop, load).await;
 }
 
+fn of_table<'a>(of: &'a serde_json::Value, table: &str) -> &'a serde_json::Value {
+    let all = of["per_table"].as_array().unwrap();
+    let is_it = |one: &&serde_json::Value| one["table"].as_str().unwrap().ends_with(&format!(".{table}"));
+    all.iter().find(is_it).unwrap_or_else(|| panic!("{table}: {of}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_copied_says_so_and_numbers_stay_after_the_copy() {
+    let mut shop = shop("copy = { rows = 50, parallel = 1, pause_ms = 50 }", 1_000).await;
+    shop.run(&["move", "start", "shop"]);
+    let of = until("one of two tables is copied", Duration::from_secs(60), async || {
+        let of = shop.of_move();
+        assert!(of["phase"] != "Failed" && of["phase"] != "Synced", "{of}");
+        (of["phase"] == "Copy" && of["rows_copied"].as_u64().unwrap() > 1_100).then_some(())?;
+        (of_table(&of, "users")["percent"] == 100.0).then_some(of)
+    })
+    .await;
+    assert_eq!(of_table(&of, "users")["rows_copied"], 1_020);
+    assert!(of_table(&of, "orders")["percent"].as_f64().unwrap() < 100.0, "{of}");
+    shop.run(&["move", "pause", "shop"]);
+    let are_kept = |of: &serde_json::Value| {
+        of_table(of, "users")["percent"] == 100.0 && of_table(of, "orders")["rows_copied"] != 0
+    };
+    let paused = shop.of_move();
+    assert!(paused["phase"] == "Paused" && are_kept(&paused), "{paused}");
+    shop.run(&["move", "resume", "shop"]);
+    shop.reaches("Synced").await;
+    for _ in 0..2 {
+        let of = shop.of_move();
+        assert_eq!(of_table(&of, "users")["percent"], 100.0, "{of}");
+        assert_eq!(of_table(&of, "users")["rows_copied"], 1_020, "{of}");
+        assert_eq!(of_table(&of, "orders")["percent"], 100.0, "{of}");
+        assert_eq!(of_table(&of, "orders")["rows_copied"], 1_000, "{of}");
+        shop.proxy.kill9_and_restart().await;
+    }
+}
+
 /// Rows of a kind go in and out of what is carried while they are copied and followed.
 async fn some_rows(lines: &str, table: &str, condition: &str, changes: fn(u64) -> [String; 4]) {
     let shop = shop(lines, 1_200).await;

@@ -51,6 +51,7 @@ pub async fn run(
                 }
             }
         }
+        progress.is_whole(number);
     }
     Ok(())
 }

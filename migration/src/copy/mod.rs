@@ -17,7 +17,7 @@ mod read;
 mod scout;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
@@ -31,6 +31,8 @@ use crate::apply::tail::Tail;
 use crate::connection::connect;
 use crate::image::Range;
 use crate::patience::Patience;
+use crate::progress::{Counts, Speedometer, TableCounts, TableState};
+use crate::report;
 use crate::settings::Order;
 use crate::tables::{End, MovingTable, WorkError};
 
@@ -55,6 +57,15 @@ pub struct TableProgress {
     pub copied: AtomicU64,
     pub bytes: AtomicU64,
     pub total: AtomicU64,
+    /// Every row has been carried over.
+    is_whole: AtomicBool,
+}
+
+impl TableProgress {
+    #[must_use]
+    pub fn state(&self) -> TableState {
+        if self.is_whole.load(Ordering::Relaxed) { TableState::Complete } else { TableState::Copying }
+    }
 }
 
 impl Progress {
@@ -64,6 +75,32 @@ impl Progress {
         let table =
             |table: &MovingTable| TableProgress { name: table.name.clone(), ..TableProgress::default() };
         Progress { tables: tables.iter().map(table).collect(), ..Progress::default() }
+    }
+
+    /// How far every table is. Speeds are for those who watch.
+    #[must_use]
+    pub fn report(&self) -> report::Progress {
+        Speedometer::new(0).on(&self.counts(), 0)
+    }
+
+    /// The counters as they are now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let table = |table: &TableProgress| TableCounts {
+            table: table.name.clone(),
+            state: table.state(),
+            rows_copied: count(&table.copied),
+            bytes_copied: count(&table.bytes),
+            rows_total: count(&table.total),
+        };
+        Counts { tables: self.tables.iter().map(table).collect() }
+    }
+
+    fn is_whole(&self, table: usize) {
+        if let Some(of) = self.tables.get(table) {
+            of.is_whole.store(true, Ordering::Relaxed);
+        }
     }
 
     fn expect(&self, table: usize, rows: u64) {
@@ -119,6 +156,7 @@ pub async fn run(job: &Job) -> Result<(), WorkError> {
                 tail.ok_or_else(|| WorkError::Stopped(format!("no stream follows {}", source.table)))?;
             chunk::table(job, chunk::Source { number, table, source, tail }).await?;
         }
+        job.progress.is_whole(number);
     }
     Ok(())
 }

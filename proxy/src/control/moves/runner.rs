@@ -15,6 +15,7 @@ use shardway_migration::converge::Converge as _;
 use shardway_migration::copy::{self, Pace, Progress, locking};
 use shardway_migration::patience::Patience;
 use shardway_migration::phase::{Action, Event, Phase, State};
+use shardway_migration::report;
 use shardway_migration::settings::Locks;
 use shardway_migration::stamps;
 use shardway_migration::stream::Missed;
@@ -315,9 +316,11 @@ impl Moves {
             (Seen::Not, _) => self.copy_under_double_write(name, &moving, &limits, pace, &progress).await,
         };
         let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
+        let elapsed_s = self.shown(name).progress.elapsed_s;
         let noted = self.states.change(name, |state| {
             state.rows_copied = count(&progress.copied);
             state.rows_total = count(&progress.total);
+            state.copied = report::Progress { elapsed_s, ..progress.report() };
         });
         noted.map_err(WorkError::Stopped)?;
         copied

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use shardway_migration::cleanup::Holder;
 use shardway_migration::phase::{Event, State};
 use shardway_migration::position::Position;
-use shardway_migration::report::{LastSwitch, LastVerify};
+use shardway_migration::report::{LastSwitch, LastVerify, Progress};
 use shardway_routing::topology::Side;
 
 use super::drift::Drift;
@@ -17,7 +17,7 @@ use super::part::Parted;
 use crate::durable;
 
 /// One move.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MoveState {
     pub state: State,
     /// Grows with every capture and every switch: positions of one epoch mean nothing in another.
@@ -45,6 +45,9 @@ pub struct MoveState {
     pub carried: BTreeMap<String, String>,
     pub rows_copied: u64,
     pub rows_total: u64,
+    /// How far the last copy came.
+    #[serde(default)]
+    pub copied: Progress,
     pub last_verify: Option<LastVerify>,
     #[serde(default)]
     pub last_switch: Option<LastSwitch>,
@@ -122,6 +125,7 @@ impl Default for MoveState {
             carried: BTreeMap::new(),
             rows_copied: 0,
             rows_total: 0,
+            copied: Progress::default(),
             last_verify: None,
             last_switch: None,
             open_mismatches: 0,
