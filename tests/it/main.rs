@@ -50,6 +50,7 @@ mod settings;
 mod several;
 mod shadow;
 mod signals;
+mod silent;
 mod slips;
 mod stages;
 mod stamped;

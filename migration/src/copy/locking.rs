@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::{Limits, Pace, Progress, count_rows, pace};
 use crate::connection::{connect_over, fields};
 use crate::image::{Image, ImageShape, Key, Reader};
+use crate::pulse::Pulse;
 use crate::tables::{End, MovingTable, WorkError};
 
 /// Rows of the first page, before it is known how large they are.
@@ -29,6 +30,16 @@ const ATTEMPTS: u32 = 20;
 /// # Errors
 /// See [`WorkError`]; what has been copied stays.
 pub async fn run(
+    tables: &[MovingTable],
+    limits: &Limits,
+    pace: watch::Receiver<Pace>,
+    progress: &Progress,
+) -> Result<(), WorkError> {
+    let pulse = Pulse::of(tables);
+    pulse.beside(pulse.during(all(tables, limits, pace, progress))).await
+}
+
+async fn all(
     tables: &[MovingTable],
     limits: &Limits,
     mut pace: watch::Receiver<Pace>,

@@ -192,6 +192,7 @@ fn achieved(control: &Control, topology: &Topology, of: &Move) -> MoveReport {
         caught_up_in_s: shown.caught_up_in_s,
         waits_for: shown
             .waits_for
+            .or_else(|| control.moves.waits_out(name))
             .or_else(|| streams.as_ref()?.waits_for.clone()),
         schedule: shown.schedule,
         shadow_reads: control.shared.shadow.of(name).report(f64::from(of.shadow_reads) / 100.0),

@@ -101,13 +101,22 @@ struct Live {
     progress: Arc<Progress>,
     pace: watch::Sender<Pace>,
     shown: Shown,
+    /// Why a phase has to be tried again.
+    waits_for: Option<String>,
 }
 
 impl Default for Live {
     fn default() -> Live {
         let concurrency = shardway_migration::copy::Limits::default().parallel;
         let (pace, _) = watch::channel(Pace { concurrency, pause: Duration::ZERO });
-        Live { followers: Vec::new(), work: None, progress: Arc::default(), pace, shown: Shown::default() }
+        Live {
+            followers: Vec::new(),
+            work: None,
+            progress: Arc::default(),
+            pace,
+            shown: Shown::default(),
+            waits_for: None,
+        }
     }
 }
 
@@ -212,6 +221,19 @@ impl Moves {
         let live = self.live();
         let followers = live.get(name).map(|live| live.followers.as_slice()).unwrap_or_default();
         followers.iter().map(|follower| Arc::clone(&follower.tail)).collect()
+    }
+
+    fn waits(&self, name: &str, why: Option<String>) {
+        self.live().entry(name.to_owned()).or_default().waits_for = why;
+    }
+
+    /// Which error the work of a move waits out; `None`: it goes on, or does not run.
+    #[must_use]
+    pub fn waits_out(&self, name: &str) -> Option<String> {
+        let State::Running { .. } = self.of(name).state else { return None };
+        let live = self.live();
+        let live = live.get(name)?;
+        live.waits_for.clone().or_else(|| live.progress.waits_for())
     }
 
     /// Rows copied and expected, while a copy runs or after it.

@@ -218,13 +218,19 @@ impl Moves {
     /// Once rows are on their way, a server that is away is waited for. Before that somebody is waiting to be told.
     async fn patiently(self: &Arc<Self>, name: &str, phase: Phase) -> Result<(), WorkError> {
         let mut patience = Patience::default();
+        self.waits(name, None);
         loop {
             reached(Step::Work(phase)).await;
             match self.phase(name, phase).await {
                 Err(error) if phase.is_patient() => {
-                    patience.after(&format!("the phase {phase} of {name}"), error).await?;
+                    let work = format!("the phase {phase} of {name}");
+                    self.waits(name, Some(format!("another try at {work}: {error}")));
+                    patience.after(&work, error).await?;
                 }
-                done => return done,
+                done => {
+                    self.waits(name, None);
+                    return done;
+                }
             }
         }
     }
