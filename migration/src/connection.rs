@@ -13,6 +13,9 @@ use crate::tables::WorkError;
 /// A row that is locked although it is not there stays away.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 
+/// A connection on which nothing has come for so long is looked after: a host that has gone without a word is noticed.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(30);
+
 /// A connection that reads and writes images.
 ///
 /// # Errors
@@ -68,6 +71,7 @@ pub fn plain(server: &Server) -> OptsBuilder {
         .pass(Some(server.password.clone()))
         .db_name(server.database.clone())
         .prefer_socket(false)
+        .tcp_keepalive(Some(KEEPALIVE))
         .max_allowed_packet(Some(64 << 20))
         .wait_timeout(Some(28_800))
         .ssl_opts(tls(server))

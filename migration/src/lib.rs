@@ -29,6 +29,7 @@ pub mod position;
 pub mod preflight;
 pub mod prepare;
 pub mod progress;
+pub mod pulse;
 pub mod reading;
 pub mod record;
 pub mod repair;

@@ -1,5 +1,6 @@
 //! How rows are copied, as the rules say: downwards, under locks, over compressed connections. Each under load.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
@@ -91,6 +92,31 @@ async fn a_locking_copy_waits_for_whoever_holds_a_row() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locking_copy_holds_no_more_rows_and_bytes_at_once_than_the_rules_say() {
+    // The bytes are those of some twenty rows, so the first page is too large.
+    for limits in ["rows = 7", "rows = 1000, max_bytes = 4096"] {
+        let shop = shop(&format!("copy = {{ locking = true, {limits}, pause_ms = 20 }}"), 1_000).await;
+        let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+        let long = "UPDATE orders SET note = REPEAT('n', 100)";
+        legacy.query_drop(long).await.unwrap();
+        let long = "UPDATE users SET name = REPEAT('n', 60), email = REPEAT('e', 80) WHERE id >= 1000";
+        legacy.query_drop(long).await.unwrap();
+        let load = Load::start(&shop.proxy.options("app", "app", &shop.name), 2);
+        shop.run(&["move", "start", "shop"]);
+        let mut seen = BTreeSet::new();
+        until("the copy goes on in small steps", Duration::from_secs(60), async || {
+            seen.insert(copied(&shop));
+            (seen.range(1..300).count() >= 3).then_some(())
+        })
+        .await;
+        let steps: Vec<u64> = seen.range(1..300).copied().collect();
+        assert!(steps.windows(2).any(|two| two[1] - two[0] < 100), "{steps:?}");
+        shop.reaches("Synced").await;
+        ends_unnoticed(&shop, load).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_travels_compressed() {
     let cluster = Cluster::get().await;
     let server = Server {
@@ -115,6 +141,43 @@ async fn a_copy_travels_compressed() {
     let load = Load::start(&shop.proxy.options("app", "app", &shop.name), 2);
     shop.carry_over().await;
     ends_unnoticed(&shop, load).await;
+}
+
+fn of_table<'a>(of: &'a serde_json::Value, table: &str) -> &'a serde_json::Value {
+    let all = of["per_table"].as_array().unwrap();
+    let is_it = |one: &&serde_json::Value| one["table"].as_str().unwrap().ends_with(&format!(".{table}"));
+    all.iter().find(is_it).unwrap_or_else(|| panic!("{table}: {of}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_copied_says_so_and_numbers_stay_after_the_copy() {
+    let mut shop = shop("copy = { rows = 50, parallel = 1, pause_ms = 50 }", 1_000).await;
+    shop.run(&["move", "start", "shop"]);
+    let of = until("one of two tables is copied", Duration::from_secs(60), async || {
+        let of = shop.of_move();
+        assert!(of["phase"] != "Failed" && of["phase"] != "Synced", "{of}");
+        (of["phase"] == "Copy" && of["rows_copied"].as_u64().unwrap() > 1_100).then_some(())?;
+        (of_table(&of, "users")["percent"] == 100.0).then_some(of)
+    })
+    .await;
+    assert_eq!(of_table(&of, "users")["rows_copied"], 1_020);
+    assert!(of_table(&of, "orders")["percent"].as_f64().unwrap() < 100.0, "{of}");
+    shop.run(&["move", "pause", "shop"]);
+    let are_kept = |of: &serde_json::Value| {
+        of_table(of, "users")["percent"] == 100.0 && of_table(of, "orders")["rows_copied"] != 0
+    };
+    let paused = shop.of_move();
+    assert!(paused["phase"] == "Paused" && are_kept(&paused), "{paused}");
+    shop.run(&["move", "resume", "shop"]);
+    shop.reaches("Synced").await;
+    for _ in 0..2 {
+        let of = shop.of_move();
+        assert_eq!(of_table(&of, "users")["percent"], 100.0, "{of}");
+        assert_eq!(of_table(&of, "users")["rows_copied"], 1_020, "{of}");
+        assert_eq!(of_table(&of, "orders")["percent"], 100.0, "{of}");
+        assert_eq!(of_table(&of, "orders")["rows_copied"], 1_000, "{of}");
+        shop.proxy.kill9_and_restart().await;
+    }
 }
 
 /// Rows of a kind go in and out of what is carried while they are copied and followed.

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod admin;
+mod any_key;
 mod backups;
 mod catalogue;
 mod checks;
@@ -50,6 +51,7 @@ mod settings;
 mod several;
 mod shadow;
 mod signals;
+mod silent;
 mod slips;
 mod stages;
 mod stamped;
@@ -62,6 +64,7 @@ mod tls;
 mod tls_backends;
 mod touched;
 mod transactions;
+mod tuned;
 mod twins;
 mod types;
 mod unfit;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use mysql_async::prelude::Queryable as _;
 use shardway_migration::preflight::finding::Finding;
 use shardway_migration::preflight::{self, Report};
+use shardway_migration::prepare::tune;
 use shardway_routing::rules;
 use shardway_routing::topology::MoveId;
 use shardway_tests::{Flavour, On, Pair, Server};
@@ -17,7 +18,8 @@ pub(crate) const MOVE: &str = "[tables.users]\nshard_key = \"id\"\nfunction = { 
 pub(crate) async fn report(rules_text: &str, waived: &[&str]) -> Report {
     let topology = rules::load(rules_text, &|_| None, 1).unwrap();
     let waived: Vec<String> = waived.iter().map(|waiver| (*waiver).to_owned()).collect();
-    preflight::run(&topology, MoveId(0), &waived).await.unwrap()
+    let rules = preflight::Rules { waived: &waived, tuned: &[] };
+    preflight::run(&topology, MoveId(0), rules).await.unwrap()
 }
 
 /// Ids of what is found, without the free disk space, which nobody can read here.
@@ -156,6 +158,44 @@ async fn privileges(pair: &Pair) {
         pair.run(On::Source, grant).await;
     }
     assert_eq!(ids(&report(&rules, &[]).await), set([]));
+}
+
+#[tokio::test]
+async fn what_setting_parameters_takes_is_asked_for_and_is_enough() {
+    let pair = Pair::start(&[]).await;
+    pair.run(On::Source, USERS).await;
+    for sql in [
+        "CREATE DATABASE shop0",
+        "CREATE USER 'mover'@'%' IDENTIFIED BY 'mover'",
+        "GRANT ALL ON shop0.* TO 'mover'@'%'",
+        "GRANT ALL ON shop1.* TO 'mover'@'%'",
+        "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'mover'@'%'",
+    ] {
+        pair.run(On::Target, sql).await;
+    }
+    if Flavour::chosen() == Flavour::MySql {
+        pair.run(On::Target, "GRANT SESSION_VARIABLES_ADMIN ON *.* TO 'mover'@'%'").await;
+    }
+    let rules = pair.rules(MOVE).replace(
+        &format!("shop:shop@127.0.0.1:{}", pair.target.port()),
+        &format!("mover:mover@127.0.0.1:{}", pair.target.port()),
+    );
+    let topology = rules::load(&rules, &|_| None, 1).unwrap();
+    let wanted = [("innodb_io_capacity", "300"), ("sync_binlog", "7"), ("max_allowed_packet", "33554432")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let tuned = wanted.clone().map(|(name, _)| name);
+    let found = async |tuned: &[String]| {
+        preflight::run(&topology, MoveId(0), preflight::Rules { waived: &[], tuned }).await.unwrap()
+    };
+    assert_eq!(ids(&found(&[]).await), set([]));
+    let lacking = found(&tuned).await;
+    assert_eq!(ids(&lacking), set(["PF111"]), "{:#?}", lacking.findings);
+    for finding in lacking.refusals().filter(|finding| finding.id == "PF111") {
+        pair.run(On::Target, &finding.found).await;
+    }
+    assert_eq!(ids(&found(&tuned).await), set([]));
+    tune::apply(&topology.backends[1], "shop0", "go", &wanted).await.unwrap();
+    tune::restore(&topology.backends[1], "shop0", "go").await.unwrap();
 }
 
 #[tokio::test]

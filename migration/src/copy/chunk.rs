@@ -13,12 +13,13 @@ use tokio::sync::{Mutex, mpsc};
 use super::ledger::{self, Extent, Ledger, Saved};
 use super::read::{Ends, Hand, Part};
 use super::scout::{self, Chunk};
-use super::{Job, pace};
+use super::{Job, Progress, pace};
 use crate::apply::batch::slices;
 use crate::apply::tail::Tail;
 use crate::connection::{connect, connect_writer};
 use crate::image::{Image, ImageShape, Key};
 use crate::patience::Patience;
+use crate::pulse::Pulse;
 use crate::settings::{Order, Wire};
 use crate::tables::{End, MovingTable, WorkError};
 
@@ -56,6 +57,7 @@ pub(super) struct Source<'a> {
     pub table: &'a MovingTable,
     pub source: &'a End,
     pub tail: &'a Tail,
+    pub pulse: &'a Pulse,
 }
 
 impl Source<'_> {
@@ -69,9 +71,9 @@ impl Source<'_> {
 pub(super) async fn table(job: &Job, source: Source<'_>) -> Result<(), WorkError> {
     let mut patience = Patience::default();
     let saved = loop {
-        match saved(job, source).await {
+        match source.pulse.during(saved(job, source)).await {
             Ok(saved) => break saved,
-            Err(error) => patience.after("reading how far the copy is", error).await?,
+            Err(error) => job.progress.wait(&mut patience, "reading how far the copy is", error).await?,
         }
     };
     let before = saved.as_ref().map_or(0, |saved| saved.rows);
@@ -81,7 +83,7 @@ pub(super) async fn table(job: &Job, source: Source<'_>) -> Result<(), WorkError
     }
     let (sender, chunks) = mpsc::channel(job.limits.parallel);
     let (ledger, chunks) = (Mutex::new(Ledger::after(before)), Mutex::new(chunks));
-    let scouting = scout::run(&source, &job.limits, saved.and_then(|saved| saved.up_to), sender);
+    let scouting = scout::run(job, &source, saved.and_then(|saved| saved.up_to), sender);
     let copying = (0..job.limits.parallel).map(|worker| work(job, source, worker, &chunks, &ledger));
     let copying = futures_util::future::try_join_all(copying);
     tokio::try_join!(scouting, copying).map(|_| ())
@@ -126,7 +128,7 @@ async fn work(
                 copy(job, source, hands, &chunk, &part, ledger).await
             };
             let started = Instant::now();
-            let done = done.await;
+            let done = source.pulse.during(done).await;
             let busy = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             job.progress.busy_ms.fetch_add(busy, Ordering::Relaxed);
             match done {
@@ -140,7 +142,7 @@ async fn work(
                     job.progress.failures.fetch_add(1, Ordering::Relaxed);
                     // Connections in an unknown state go with it.
                     hands = None;
-                    setbacks.after(&source.table.name, error).await?;
+                    setbacks.after(&job.progress, &source.table.name, error).await?;
                 }
             }
         }
@@ -156,9 +158,9 @@ struct Setbacks {
 
 impl Setbacks {
     /// Returns when it is time for another try: soon where rows stood in the way, later where a server is away.
-    async fn after(&mut self, table: &str, error: WorkError) -> Result<(), WorkError> {
+    async fn after(&mut self, progress: &Progress, table: &str, error: WorkError) -> Result<(), WorkError> {
         if error.is_away() {
-            return self.patience.after(&format!("copying {table}"), error).await;
+            return progress.wait(&mut self.patience, &format!("copying {table}"), error).await;
         }
         if !error.is_passing() || self.tries == TRIES {
             return Err(error);

@@ -4,7 +4,7 @@
 //! two marks in the source's stream ([`crate::apply::windows`]) and inserted where absent, so it neither waits for an
 //! application nor makes one wait. A table's progress is the gap-free end of its finished chunks, saved in the
 //! transaction that inserts the last of them; a copy that was cut off goes on from there. A server that is away is
-//! waited for ([`crate::patience`]).
+//! waited for ([`crate::patience`]), one that has gone silent too ([`crate::pulse`]).
 //!
 //! [`locking`] holds the rows of a page under share locks instead: for moves without a stream, where double write
 //! carries every other change, and for whoever asks for it.
@@ -16,8 +16,8 @@ mod pace;
 mod read;
 mod scout;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
@@ -31,6 +31,9 @@ use crate::apply::tail::Tail;
 use crate::connection::connect;
 use crate::image::Range;
 use crate::patience::Patience;
+use crate::progress::{Counts, Speedometer, TableCounts, TableState};
+use crate::pulse::Pulse;
+use crate::report;
 use crate::settings::Order;
 use crate::tables::{End, MovingTable, WorkError};
 
@@ -46,6 +49,8 @@ pub struct Progress {
     pub failures: AtomicU64,
     /// By table of the move.
     pub tables: Vec<TableProgress>,
+    /// Why a piece of work has to be tried again, until one is done.
+    waits_for: Mutex<Option<String>>,
 }
 
 /// How far one table is.
@@ -55,6 +60,15 @@ pub struct TableProgress {
     pub copied: AtomicU64,
     pub bytes: AtomicU64,
     pub total: AtomicU64,
+    /// Every row has been carried over.
+    is_whole: AtomicBool,
+}
+
+impl TableProgress {
+    #[must_use]
+    pub fn state(&self) -> TableState {
+        if self.is_whole.load(Ordering::Relaxed) { TableState::Complete } else { TableState::Copying }
+    }
 }
 
 impl Progress {
@@ -66,7 +80,50 @@ impl Progress {
         Progress { tables: tables.iter().map(table).collect(), ..Progress::default() }
     }
 
+    /// What the copy waits for with its next try; `None`: it goes on.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        self.lock_waits().clone()
+    }
+
+    /// How far every table is. Speeds are for those who watch.
+    #[must_use]
+    pub fn report(&self) -> report::Progress {
+        Speedometer::new(0).on(&self.counts(), 0)
+    }
+
+    /// The counters as they are now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let table = |table: &TableProgress| TableCounts {
+            table: table.name.clone(),
+            state: table.state(),
+            rows_copied: count(&table.copied),
+            bytes_copied: count(&table.bytes),
+            rows_total: count(&table.total),
+        };
+        Counts { tables: self.tables.iter().map(table).collect() }
+    }
+
+    /// Returns when the work is worth another try, and tells meanwhile why it waits.
+    async fn wait(&self, patience: &mut Patience, work: &str, error: WorkError) -> Result<(), WorkError> {
+        *self.lock_waits() = Some(format!("another try at {work}: {error}"));
+        patience.after(work, error).await
+    }
+
+    fn lock_waits(&self) -> MutexGuard<'_, Option<String>> {
+        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_whole(&self, table: usize) {
+        if let Some(of) = self.tables.get(table) {
+            of.is_whole.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn expect(&self, table: usize, rows: u64) {
+        *self.lock_waits() = None;
         self.total.fetch_add(rows, Ordering::Relaxed);
         if let Some(of) = self.tables.get(table) {
             of.total.fetch_add(rows, Ordering::Relaxed);
@@ -74,6 +131,7 @@ impl Progress {
     }
 
     fn add(&self, table: usize, rows: u64, bytes: u64) {
+        *self.lock_waits() = None;
         self.copied.fetch_add(rows, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(of) = self.tables.get(table) {
@@ -111,27 +169,35 @@ impl Job {
 /// # Errors
 /// See [`WorkError`]; what has been copied stays, and the same call goes on from there.
 pub async fn run(job: &Job) -> Result<(), WorkError> {
-    count(job).await?;
+    let pulse = Pulse::of(&job.tables);
+    pulse.beside(all(job, &pulse)).await
+}
+
+async fn all(job: &Job, pulse: &Pulse) -> Result<(), WorkError> {
+    count(job, pulse).await?;
     for (number, table) in job.tables.iter().enumerate() {
         for source in table.origins(Side::Source) {
             let tail = job.tails.iter().find(|tail| tail.server().is_same_process(&source.server));
             let tail =
                 tail.ok_or_else(|| WorkError::Stopped(format!("no stream follows {}", source.table)))?;
-            chunk::table(job, chunk::Source { number, table, source, tail }).await?;
+            chunk::table(job, chunk::Source { number, table, source, tail, pulse }).await?;
         }
+        job.progress.is_whole(number);
     }
     Ok(())
 }
 
 /// Counts what there is, for the percentage; rows that come and go meanwhile make it approximate.
-async fn count(job: &Job) -> Result<(), WorkError> {
+async fn count(job: &Job, pulse: &Pulse) -> Result<(), WorkError> {
     for (number, table) in job.tables.iter().enumerate() {
         for end in table.origins(Side::Source) {
             let mut patience = Patience::default();
             let rows = loop {
-                match count_rows(table, end).await {
+                match pulse.during(count_rows(table, end)).await {
                     Ok(rows) => break rows,
-                    Err(error) => patience.after(&format!("counting {}", table.name), error).await?,
+                    Err(error) => {
+                        job.progress.wait(&mut patience, &format!("counting {}", table.name), error).await?;
+                    }
                 }
             };
             job.progress.expect(number, rows);

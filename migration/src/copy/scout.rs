@@ -4,6 +4,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use tokio::sync::mpsc;
 
+use super::Job;
 use super::chunk::{Limits, Source};
 use crate::connection::{connect_over, fields};
 use crate::image::{Key, Reader};
@@ -34,20 +35,22 @@ impl Chunk {
 
 /// Deals the chunks beyond a key until the table ends or nobody takes them any more.
 pub(super) async fn run(
+    job: &Job,
     source: &Source<'_>,
-    limits: &Limits,
     mut from: Option<Key>,
     chunks: mpsc::Sender<Chunk>,
 ) -> Result<(), WorkError> {
+    let limits = &job.limits;
     let mut connection = None;
     for number in 0.. {
         let mut patience = Patience::default();
         let to = loop {
-            match end(source, limits, from.as_ref(), &mut connection).await {
+            match source.pulse.during(end(source, limits, from.as_ref(), &mut connection)).await {
                 Ok(to) => break to,
                 Err(error) => {
                     connection = None;
-                    patience.after(&format!("reading the keys of {}", source.table.name), error).await?;
+                    let work = format!("reading the keys of {}", source.table.name);
+                    job.progress.wait(&mut patience, &work, error).await?;
                 }
             }
         };
@@ -67,7 +70,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Where the chunk beyond a key ends; `None`: the table ends before.
+/// Where the chunk beyond a key ends; `None`: the table ends before. The offset stays within the chunk, whose keys are
+/// passed once: 0.4 ms for 2,000 rows, where reading them takes 7 ms.
 async fn end(
     source: &Source<'_>,
     limits: &Limits,

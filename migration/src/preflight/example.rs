@@ -115,6 +115,7 @@ pub(super) fn facts() -> Facts {
         servers: vec![server("legacy", Side::Source), server("s0", Side::Target)],
         tables: vec![table],
         shared: Vec::new(),
+        tuned: Vec::new(),
         moves: vec!["move".to_owned()],
     }
 }

@@ -18,6 +18,8 @@ pub struct Facts {
     pub tables: Vec<TableFacts>,
     /// `database.table` and the other move of the same rules that has one of its physical tables.
     pub shared: Vec<(String, String)>,
+    /// Parameters of the target's servers that the move sets.
+    pub tuned: Vec<String>,
     /// The names of all moves of the rules.
     pub moves: Vec<String>,
 }
@@ -73,6 +75,14 @@ impl ServerFacts {
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
         self.variables.get(name)?.parse().ok()
+    }
+
+    /// The first number of its version; 0 when it tells none.
+    #[must_use]
+    pub fn major(&self) -> u32 {
+        // MariaDB may say for old clients' sake that it is a MySQL of its own.
+        let version = self.version.strip_prefix("5.5.5-").unwrap_or(&self.version);
+        version.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0)
     }
 
     #[must_use]

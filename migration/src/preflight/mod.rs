@@ -49,12 +49,21 @@ impl Report {
     }
 }
 
+/// What the rules of a move say that a preflight has to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules<'a> {
+    /// Findings that a person takes the responsibility for.
+    pub waived: &'a [String],
+    /// Parameters of the target's servers that the move sets.
+    pub tuned: &'a [String],
+}
+
 /// Looks at every server of a move.
 ///
 /// # Errors
 /// [`WorkError`] when a server does not answer.
-pub async fn run(topology: &Topology, by: MoveId, waived: &[String]) -> Result<Report, WorkError> {
-    run_at(topology, by, waived, Rate::ASSUMED).await
+pub async fn run(topology: &Topology, by: MoveId, rules: Rules<'_>) -> Result<Report, WorkError> {
+    run_at(topology, by, rules, Rate::ASSUMED).await
 }
 
 /// The same with a rate that was measured.
@@ -64,12 +73,13 @@ pub async fn run(topology: &Topology, by: MoveId, waived: &[String]) -> Result<R
 pub async fn run_at(
     topology: &Topology,
     by: MoveId,
-    waived: &[String],
+    rules: Rules<'_>,
     rate: Rate,
 ) -> Result<Report, WorkError> {
-    let facts = read::facts(topology, by).await?;
+    let mut facts = read::facts(topology, by).await?;
+    facts.tuned = rules.tuned.to_vec();
     let estimate = estimate::estimate(&facts, rate);
-    let findings = decide::decide(&facts, &estimate, waived);
+    let findings = decide::decide(&facts, &estimate, rules.waived);
     Ok(Report { findings, estimate })
 }
 

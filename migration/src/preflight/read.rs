@@ -22,6 +22,7 @@ pub(super) async fn facts(topology: &Topology, by: MoveId) -> Result<Facts, Work
         servers: Vec::new(),
         tables: Vec::new(),
         shared: shared(topology, by, &all),
+        tuned: Vec::new(),
         moves: topology.moves.iter().map(|of| of.name.clone()).collect(),
     };
     for (id, part) in taking_part(&all) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shardway_routing::topology::{Capture, Seen, Side};
+use shardway_routing::topology::{Seen, Side};
 
 use super::estimate::Estimate;
 use super::facts::{Facts, Flavour, Prepared, ServerFacts};
@@ -44,7 +44,7 @@ pub(super) fn findings(facts: &Facts, estimate: &Estimate) -> Vec<Finding> {
         if server.is(Side::Source) {
             findings.extend(prepared(server));
         }
-        findings.extend(grants(server, &facts.capture));
+        findings.extend(grants(server, facts));
         findings.extend(read_only(server));
     }
     findings.extend(packets(facts));
@@ -59,7 +59,7 @@ pub(super) fn of_authority(facts: &Facts, side: Side) -> Vec<Finding> {
     for server in facts.servers.iter().filter(|server| server.is(side)) {
         if facts.capture.seen(side) == Seen::ByLog {
             findings.extend(way_back(server));
-            findings.extend(grant_everywhere(server, &facts.capture));
+            findings.extend(grant_everywhere(server, facts));
         }
         findings.extend(read_only(server));
     }
@@ -142,7 +142,7 @@ fn prepared(server: &ServerFacts) -> Option<Finding> {
     }
 }
 
-fn grants(server: &ServerFacts, capture: &Capture) -> Vec<Finding> {
+fn grants(server: &ServerFacts, facts: &Facts) -> Vec<Finding> {
     let mut lacking: Vec<String> = Vec::new();
     for database in &server.databases {
         let not = |privilege: &&&str| !server.grants.on(database, privilege);
@@ -152,20 +152,20 @@ fn grants(server: &ServerFacts, capture: &Capture) -> Vec<Finding> {
         }
     }
     let lacking = lacking.into_iter().map(|grant| kind::GRANTS.of(&server.backend, grant));
-    lacking.chain(grant_everywhere(server, capture)).collect()
+    lacking.chain(grant_everywhere(server, facts)).collect()
 }
 
-fn grant_everywhere(server: &ServerFacts, capture: &Capture) -> Option<Finding> {
+fn grant_everywhere(server: &ServerFacts, facts: &Facts) -> Option<Finding> {
     let not = |any: &&&[&str]| !any.iter().any(|privilege| server.grants.everywhere(privilege));
-    let names: Vec<&str> = on_everything(server, capture).iter().filter(not).map(|any| any[0]).collect();
+    let names: Vec<&str> = on_everything(server, facts).iter().filter(not).map(|any| any[0]).collect();
     let grant = || format!("GRANT {} ON *.* TO {}", names.join(", "), server.user);
     (!names.is_empty()).then(|| kind::GRANTS.of(&server.backend, grant()))
 }
 
 /// Privileges that belong to no database; any one of each list will do, and the first is the least.
-fn on_everything(server: &ServerFacts, capture: &Capture) -> Vec<&'static [&'static str]> {
+fn on_everything(server: &ServerFacts, facts: &Facts) -> Vec<&'static [&'static str]> {
     let mut needed: Vec<&[&str]> = Vec::new();
-    if server.sides.iter().any(|side| capture.seen(*side) == Seen::ByLog) {
+    if server.sides.iter().any(|side| facts.capture.seen(*side) == Seen::ByLog) {
         needed.push(&["REPLICATION SLAVE"]);
         needed.push(match server.flavour {
             Flavour::MariaDb => &["BINLOG MONITOR", "REPLICATION CLIENT"],
@@ -176,7 +176,27 @@ fn on_everything(server: &ServerFacts, capture: &Capture) -> Vec<&'static [&'sta
         // Sessions that write images count their warnings, and MySQL guards `max_error_count`.
         needed.push(&["SESSION_VARIABLES_ADMIN", "SYSTEM_VARIABLES_ADMIN", "SUPER"]);
     }
+    if server.is(Side::Target) {
+        for parameter in &facts.tuned {
+            let any = to_set(server, parameter);
+            if !needed.contains(&any) {
+                needed.push(any);
+            }
+        }
+    }
     needed
+}
+
+/// What lets a user set a parameter for the whole server.
+fn to_set(server: &ServerFacts, parameter: &str) -> &'static [&'static str] {
+    let is_of_the_log = matches!(parameter, "sync_binlog" | "binlog_expire_logs_seconds");
+    match server.flavour {
+        Flavour::MySql => &["SYSTEM_VARIABLES_ADMIN", "SUPER"],
+        // From its version 11 on, SUPER is no longer all that it was before.
+        Flavour::MariaDb if is_of_the_log && server.major() >= 11 => &["BINLOG ADMIN"],
+        Flavour::MariaDb if is_of_the_log => &["BINLOG ADMIN", "SUPER"],
+        Flavour::MariaDb => &["SUPER"],
+    }
 }
 
 fn read_only(server: &ServerFacts) -> Option<Finding> {

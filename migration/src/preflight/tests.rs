@@ -42,6 +42,13 @@ fn foreign_key(child: &str, parent: &str, rule: &str) -> ForeignKey {
     }
 }
 
+/// Everything that a move needs, but for parameters of the server.
+fn without_super() -> Grants {
+    let grants = "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, LOCK TABLES, TRIGGER, EVENT, SHOW VIEW, \
+                  REPLICATION SLAVE, BINLOG MONITOR ON *.* TO `mover`@`%`";
+    Grants::parse(&[grants.to_owned()])
+}
+
 fn body(text: &str) -> Body {
     Body { database: "shop".to_owned(), name: "it".to_owned(), text: text.to_owned() }
 }
@@ -83,6 +90,15 @@ const SERVERS: &[Case] = &[
         },
         &["PF111"],
     ),
+    (|f| f.tuned = vec!["innodb_io_capacity".into()], &[]),
+    (
+        |f| {
+            f.tuned = vec!["innodb_io_capacity".into(), "sync_binlog".into()];
+            f.servers[1].grants = without_super();
+        },
+        &["PF111"],
+    ),
+    (|f| f.servers[1].grants = without_super(), &[]),
     (|f| f.servers[0].prepared = Prepared::Unknown("denied".into()), &["PF111"]),
     (|f| f.servers[0].prepared = Prepared::Count(2), &["PF112"]),
     (|f| set(f, 1, "read_only", "ON"), &["PF113"]),

@@ -216,7 +216,7 @@ async fn set_global(
             )))
         }
         Err(error) => {
-            Err(WorkError::Stopped(format!("{}: setting `{name}` to {wanted}: {error}", backend.name)))
+            Err(WorkError::from(error).of(&format!("{}: setting `{name}` to {wanted}", backend.name)))
         }
     }
 }

@@ -205,6 +205,7 @@ async fn connect(server: &Server) -> Result<Conn, mysql_async::Error> {
         .user(Some(server.user.clone()))
         .pass(Some(server.password.clone()))
         .prefer_socket(false)
+        .tcp_keepalive(Some(crate::connection::KEEPALIVE))
         .ssl_opts(crate::connection::tls(server))
         // An event may be as large as servers allow.
         .max_allowed_packet(Some(1 << 30))

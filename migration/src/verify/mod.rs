@@ -34,6 +34,7 @@ use self::walk::{Depth, Walked};
 use crate::converge::Converge;
 use crate::image::{Second, Seed};
 use crate::pool::Pool;
+use crate::pulse::Pulse;
 use crate::tables::{MovingTable, WorkError};
 
 /// Differences of a table that a report keeps.
@@ -117,8 +118,20 @@ pub struct Progress {
 /// at together.
 ///
 /// # Errors
-/// When a server cannot be asked, or the other side does not catch up: nothing is known then.
+/// When a server cannot be asked or has gone silent, or the other side does not catch up: nothing is known then.
 pub async fn run(
+    tables: &[MovingTable],
+    authority: Side,
+    converge: &dyn Converge,
+    mode: &Mode,
+    lanes: usize,
+    progress: &Progress,
+) -> Result<Report, WorkError> {
+    let pulse = Pulse::of(tables);
+    pulse.beside(pulse.during(all(tables, authority, converge, mode, lanes, progress))).await
+}
+
+async fn all(
     tables: &[MovingTable],
     authority: Side,
     converge: &dyn Converge,

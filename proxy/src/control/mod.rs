@@ -70,6 +70,7 @@ pub async fn start(shared: Arc<Shared>) -> anyhow::Result<Arc<Control>> {
     moves::rollback::resume_all(&control);
     watch::start(&control)?;
     tokio::spawn(Arc::clone(&control.moves).watch_streams());
+    tokio::spawn(Arc::clone(&control.moves).restore_always());
     tokio::spawn(moves::monitor::always(Arc::clone(&control)));
     tokio::spawn(moves::heal_always(Arc::clone(&control)));
     tokio::spawn(moves::look_always(Arc::clone(&control)));

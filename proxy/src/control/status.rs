@@ -157,12 +157,19 @@ fn achieved(control: &Control, topology: &Topology, of: &Move) -> MoveReport {
     let dirty = control.shared.dirty.extent(&topology.full_names(of));
     let known = control.moves.of(name);
     let count = |of: &std::sync::atomic::AtomicU64| of.load(std::sync::atomic::Ordering::Relaxed);
-    let running = control.moves.progress(name).filter(|_| known.state.phase() == Phase::Copy);
+    let copies = known.state.phase() == Phase::Copy;
+    let running = control.moves.progress(name).filter(|copy| copies && !copy.tables.is_empty());
     let streams = control.moves.streams(name);
     let rules = control.store.status();
     let rows_copied = running.as_ref().map_or(known.rows_copied, |running| count(&running.copied));
     let rows_total = running.as_ref().map_or(known.rows_total, |running| count(&running.total));
     let shown = control.moves.shown(name);
+    // Speeds are those of a copy that goes on; what was achieved stays.
+    let progress = match running {
+        Some(_) if !shown.progress.per_table.is_empty() => shown.progress,
+        Some(running) => running.report(),
+        None => known.copied,
+    };
     let state = match known.state.phase() {
         Phase::Draft | Phase::Preflight | Phase::Prepare | Phase::Capture | Phase::Copy => {
             TableState::Copying
@@ -178,12 +185,15 @@ fn achieved(control: &Control, topology: &Topology, of: &Move) -> MoveReport {
             rows_copied,
             rows_total,
             percent: percent(rows_copied, rows_total, state),
-            ..shown.progress
+            ..progress
         },
         pace: shown.pace,
         forecast: shown.forecast,
         caught_up_in_s: shown.caught_up_in_s,
-        waits_for: shown.waits_for.or_else(|| streams.as_ref()?.waits_for.clone()),
+        waits_for: shown
+            .waits_for
+            .or_else(|| control.moves.waits_out(name))
+            .or_else(|| streams.as_ref()?.waits_for.clone()),
         schedule: shown.schedule,
         shadow_reads: control.shared.shadow.of(name).report(f64::from(of.shadow_reads) / 100.0),
         degraded: degraded(of),

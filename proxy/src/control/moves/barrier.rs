@@ -85,7 +85,10 @@ impl Moves {
         for (by, of) in moves(new) {
             let before = old.moves.iter().find(|before| before.name == of.name);
             if before.is_none() && old.version > 0 {
-                self.states.change(&of.name, |state| *state = MoveState::default())?;
+                // What an earlier move of this name has left to be put back stays known.
+                let anew =
+                    |state: &MoveState| MoveState { tuned: state.tuned.clone(), ..MoveState::default() };
+                self.states.change(&of.name, |state| *state = anew(state))?;
                 self.endings.forget(&of.name);
                 self.shared.shadow.forget(&of.name);
             }

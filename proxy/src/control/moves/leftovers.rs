@@ -249,13 +249,17 @@ pub(super) fn other_move(topology: &Topology, name: &str, of: &Holder) -> Option
 
 /// Reaches the server that the holder names, if the rules still mean the same one.
 pub(super) async fn connect(topology: &Topology, holder: &Holder) -> Result<Conn, String> {
-    let backend = topology.backends.iter().find(|backend| is_holder(backend, holder)).ok_or_else(|| {
+    place::reach(backend_of(topology, holder)?).await.map_err(told)
+}
+
+/// The backend that the holder names, if the rules still mean the same one.
+pub(super) fn backend_of<'a>(topology: &'a Topology, holder: &Holder) -> Result<&'a Backend, String> {
+    topology.backends.iter().find(|backend| is_holder(backend, holder)).ok_or_else(|| {
         format!(
             "the rules have no backend `{}` at {} any more; add it again for the time of the cleanup",
             holder.backend, holder.address
         )
-    })?;
-    place::reach(backend).await.map_err(told)
+    })
 }
 
 fn is_holder(backend: &Backend, holder: &Holder) -> bool {

@@ -4,8 +4,9 @@
 //! change holds their statements; `journal` heals dirty keys, and `ending` knows when the last double write is history;
 //! `equal` compares and repairs; `check` runs the five checks before a switch, whose questions `ask` answers; `cleanup`
 //! removes what `leftovers` has noted; `monitor` watches. `points` keeps rollback points, `rollback` goes back to them,
-//! `part` takes writes back without waiting; `backup` dumps and restores with the servers' own `tools`. A move's state is
-//! saved before anything is done about it, and is taken back before it stops being true.
+//! `part` takes writes back without waiting; `tuning` gives servers other parameters for a while; `backup` dumps and
+//! restores with the servers' own `tools`. A move's state is saved before anything is done about it, and is taken back
+//! before it stops being true.
 
 mod ask;
 pub mod backup;
@@ -32,6 +33,7 @@ mod schedule;
 mod shadowed;
 mod state;
 mod tools;
+mod tuning;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -88,6 +90,8 @@ pub struct Moves {
     rollbacks: Rollbacks,
     /// One backup at a time.
     backing_up: tokio::sync::Mutex<()>,
+    /// Parameters of servers are set or put back, never both at a time.
+    tuning: tokio::sync::Mutex<()>,
 }
 
 /// What runs for a move.
@@ -98,13 +102,22 @@ struct Live {
     progress: Arc<Progress>,
     pace: watch::Sender<Pace>,
     shown: Shown,
+    /// Why a phase has to be tried again.
+    waits_for: Option<String>,
 }
 
 impl Default for Live {
     fn default() -> Live {
         let concurrency = shardway_migration::copy::Limits::default().parallel;
         let (pace, _) = watch::channel(Pace { concurrency, pause: Duration::ZERO });
-        Live { followers: Vec::new(), work: None, progress: Arc::default(), pace, shown: Shown::default() }
+        Live {
+            followers: Vec::new(),
+            work: None,
+            progress: Arc::default(),
+            pace,
+            shown: Shown::default(),
+            waits_for: None,
+        }
     }
 }
 
@@ -167,6 +180,7 @@ impl Moves {
             points,
             rollbacks,
             backing_up: tokio::sync::Mutex::default(),
+            tuning: tokio::sync::Mutex::default(),
         })
     }
 
@@ -208,6 +222,19 @@ impl Moves {
         let live = self.live();
         let followers = live.get(name).map(|live| live.followers.as_slice()).unwrap_or_default();
         followers.iter().map(|follower| Arc::clone(&follower.tail)).collect()
+    }
+
+    fn waits(&self, name: &str, why: Option<String>) {
+        self.live().entry(name.to_owned()).or_default().waits_for = why;
+    }
+
+    /// Which error the work of a move waits out; `None`: it goes on, or does not run.
+    #[must_use]
+    pub fn waits_out(&self, name: &str) -> Option<String> {
+        let State::Running { .. } = self.of(name).state else { return None };
+        let live = self.live();
+        let live = live.get(name)?;
+        live.waits_for.clone().or_else(|| live.progress.waits_for())
     }
 
     /// Rows copied and expected, while a copy runs or after it.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use shardway_migration::alerts::Sample;
 use shardway_migration::copy;
 use shardway_migration::phase::{Event, Phase, State};
-use shardway_migration::progress::{Counts, Rate, Speedometer, TableCounts, TableState, forecast};
+use shardway_migration::progress::{Rate, Speedometer, forecast};
 use shardway_migration::reading::Reading;
 use shardway_migration::report::{Forecast, Progress};
 use shardway_migration::schedule::ScheduleReport;
@@ -120,7 +120,7 @@ async fn look(
     let gauge = gauges.entry(of.name.clone()).or_insert_with(|| Gauge::new(&settings, now_ms));
     let copies = known.state == State::Running { phase: Phase::Copy };
     let copy = control.moves.progress(&of.name).filter(|_| copies);
-    let progress = copy.as_ref().map(|copy| gauge.speed.on(&counts(copy), now_ms));
+    let progress = copy.as_ref().map(|copy| gauge.speed.on(&copy.counts(), now_ms));
     let around = around(control, topology, of, &settings.throttle, cpu).await;
     let metrics = control.shared.metrics.of_move(&of.name);
     gauge.lately.on(&metrics);
@@ -180,17 +180,6 @@ fn seconds(ms: Reading) -> Reading {
 
 fn count(of: &AtomicU64) -> u64 {
     of.load(Ordering::Relaxed)
-}
-
-fn counts(copy: &copy::Progress) -> Counts {
-    let table = |table: &copy::TableProgress| TableCounts {
-        table: table.name.clone(),
-        rows_copied: count(&table.copied),
-        bytes_copied: count(&table.bytes),
-        rows_total: count(&table.total),
-        state: TableState::Copying,
-    };
-    Counts { tables: copy.tables.iter().map(table).collect() }
 }
 
 /// From how the lag changes: what was applied in a second covers less than a second of the source's time when the lag

@@ -1,11 +1,13 @@
-//! Before the first row and after the last: the preflight, the targets' tables and indexes, the servers' parameters.
+//! Before the first row and after the last: the preflight, the targets' tables and indexes.
+
+use std::sync::Arc;
 
 use shardway_migration::preflight::{self, Report};
-use shardway_migration::prepare::{self, Indexes, tune};
+use shardway_migration::prepare::{self, Indexes};
 use shardway_migration::schema;
-use shardway_migration::settings;
+use shardway_migration::settings::{self, MoveSettings};
 use shardway_migration::tables::{self, WorkError};
-use shardway_routing::topology::{Backend, MoveId, Side, Topology};
+use shardway_routing::topology::{MoveId, Side, Topology};
 
 use super::carried::conditions;
 use super::{Moves, find};
@@ -19,8 +21,10 @@ impl Moves {
     pub async fn findings(&self, name: &str) -> Result<Report, String> {
         let snapshot = self.shared.snapshot();
         let (by, _) = find(&snapshot.topology, name)?;
-        let waived = self.settings(name).waive;
-        preflight::run(&snapshot.topology, by, &waived).await.map_err(|error| error.to_string())
+        let MoveSettings { waive, tune, .. } = self.settings(name);
+        let tuned: Vec<String> = tune.into_keys().collect();
+        let rules = preflight::Rules { waived: &waive, tuned: &tuned };
+        preflight::run(&snapshot.topology, by, rules).await.map_err(|error| error.to_string())
     }
 
     pub(super) async fn preflight(&self, name: &str) -> Result<(), String> {
@@ -43,7 +47,12 @@ impl Moves {
         }
     }
 
-    pub(super) async fn prepare(&self, name: &str, topology: &Topology, by: MoveId) -> Result<(), String> {
+    pub(super) async fn prepare(
+        self: &Arc<Self>,
+        name: &str,
+        topology: &Topology,
+        by: MoveId,
+    ) -> Result<(), String> {
         let settings = self.settings(name);
         let indexes = match settings.copy.indexes {
             settings::Indexes::Now => Indexes::Now,
@@ -53,23 +62,7 @@ impl Moves {
         for done in done {
             tracing::info!(r#move = name, backend = done.backend, object = done.object, what = ?done.what, "prepared");
         }
-        let wanted: Vec<(String, String)> = settings.tune.into_iter().collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        for (backend, database) in targets(topology, by) {
-            let tuned = tune::apply(&backend, &database, name, &wanted).await;
-            for tuned in tuned.map_err(|error| error.to_string())? {
-                tracing::info!(
-                    r#move = name,
-                    backend = tuned.backend,
-                    parameter = tuned.name,
-                    now = tuned.now,
-                    "tuned"
-                );
-            }
-        }
-        Ok(())
+        self.tune(name, topology, by).await.map_err(|error| error.to_string())
     }
 
     /// Adds the indexes that were left out, and gives the servers their own parameters back.
@@ -79,39 +72,6 @@ impl Moves {
         }
         self.restore(name, topology, by).await
     }
-
-    /// Gives the servers their own parameters back. Safe to run at any time, also after a crash.
-    pub(super) async fn restore(&self, name: &str, topology: &Topology, by: MoveId) -> Result<(), WorkError> {
-        for (backend, database) in targets(topology, by) {
-            for tuned in tune::restore(&backend, &database, name).await? {
-                tracing::info!(
-                    r#move = name,
-                    backend = tuned.backend,
-                    parameter = tuned.name,
-                    now = tuned.now,
-                    "restored"
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The backends of the target, each once, with a physical database of the move there.
-fn targets(topology: &Topology, by: MoveId) -> Vec<(Backend, String)> {
-    let mut found: Vec<(Backend, String)> = Vec::new();
-    for id in &topology.move_of(by).tables {
-        let table = topology.table_of(*id);
-        let logical = &topology.database_of(table.database).name;
-        for node in table.placement(Side::Target).nodes() {
-            let backend = topology.backend(node.backend);
-            if found.iter().all(|(known, _)| !known.primary.is_same_process(&backend.primary)) {
-                let database = topology.physical_database(node.backend, logical).to_owned();
-                found.push((backend.clone(), database));
-            }
-        }
-    }
-    found
 }
 
 /// Rows are read by the columns that were there when the rules came. A column that came later would be left behind

@@ -15,7 +15,8 @@ use shardway_migration::converge::Converge as _;
 use shardway_migration::copy::{self, Pace, Progress, locking};
 use shardway_migration::patience::Patience;
 use shardway_migration::phase::{Action, Event, Phase, State};
-use shardway_migration::settings::{Locks, Wire};
+use shardway_migration::report;
+use shardway_migration::settings::Locks;
 use shardway_migration::stamps;
 use shardway_migration::stream::Missed;
 use shardway_migration::tables::{self, MovingTable, WorkError};
@@ -215,20 +216,26 @@ impl Moves {
     }
 
     /// Once rows are on their way, a server that is away is waited for. Before that somebody is waiting to be told.
-    async fn patiently(&self, name: &str, phase: Phase) -> Result<(), WorkError> {
+    async fn patiently(self: &Arc<Self>, name: &str, phase: Phase) -> Result<(), WorkError> {
         let mut patience = Patience::default();
+        self.waits(name, None);
         loop {
             reached(Step::Work(phase)).await;
             match self.phase(name, phase).await {
                 Err(error) if phase.is_patient() => {
-                    patience.after(&format!("the phase {phase} of {name}"), error).await?;
+                    let work = format!("the phase {phase} of {name}");
+                    self.waits(name, Some(format!("another try at {work}: {error}")));
+                    patience.after(&work, error).await?;
                 }
-                done => return done,
+                done => {
+                    self.waits(name, None);
+                    return done;
+                }
             }
         }
     }
 
-    async fn phase(&self, name: &str, phase: Phase) -> Result<(), WorkError> {
+    async fn phase(self: &Arc<Self>, name: &str, phase: Phase) -> Result<(), WorkError> {
         let snapshot = self.shared.snapshot();
         let (by, of) = find(&snapshot.topology, name).map_err(WorkError::Stopped)?;
         let topology = &snapshot.topology;
@@ -236,6 +243,10 @@ impl Moves {
         if needs_streams && self.tails(name).is_empty() {
             // Without them everything would look as if it were in step.
             return Err(WorkError::Interrupted("its streams are not followed yet".into()));
+        }
+        if matches!(phase, Phase::Copy | Phase::CatchUp | Phase::Index) {
+            // While it rested, the servers had their own values.
+            self.tune(name, topology, by).await?;
         }
         match phase {
             Phase::Preflight => self.preflight(name).await.map_err(WorkError::Stopped),
@@ -292,35 +303,30 @@ impl Moves {
             });
             live.pace.subscribe()
         };
+        let limits = copy::Limits {
+            rows: settings.rows as usize,
+            bytes: usize::try_from(settings.max_bytes).unwrap_or(usize::MAX),
+            parallel: settings.parallel as usize,
+            order: settings.order,
+            wire: settings.wire,
+        };
         let copied = match (topology.move_of(by).capture.seen(Side::Source), settings.locks) {
             (Seen::ByLog | Seen::ByColumn(_), Locks::Share) => {
-                locking::run(&moving, settings.wire, pace, &progress).await
+                locking::run(&moving, &limits, pace, &progress).await
             }
             (Seen::ByLog | Seen::ByColumn(_), Locks::None) => {
-                let job = copy::Job {
-                    name: format!("{name}/{}", self.of(name).epoch),
-                    tables: moving,
-                    tails: self.tails(name),
-                    limits: copy::Limits {
-                        rows: settings.rows as usize,
-                        bytes: usize::try_from(settings.max_bytes).unwrap_or(usize::MAX),
-                        parallel: settings.parallel as usize,
-                        order: settings.order,
-                        wire: settings.wire,
-                    },
-                    pace,
-                    progress: Arc::clone(&progress),
-                };
-                copy::run(&job).await
+                let (tails, progress) = (self.tails(name), Arc::clone(&progress));
+                let name = format!("{name}/{}", self.of(name).epoch);
+                copy::run(&copy::Job { name, tables: moving, tails, limits, pace, progress }).await
             }
-            (Seen::Not, _) => {
-                self.copy_under_double_write(name, &moving, settings.wire, pace, &progress).await
-            }
+            (Seen::Not, _) => self.copy_under_double_write(name, &moving, &limits, pace, &progress).await,
         };
         let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
+        let elapsed_s = self.shown(name).progress.elapsed_s;
         let noted = self.states.change(name, |state| {
             state.rows_copied = count(&progress.copied);
             state.rows_total = count(&progress.total);
+            state.copied = report::Progress { elapsed_s, ..progress.report() };
         });
         noted.map_err(WorkError::Stopped)?;
         copied
@@ -331,11 +337,11 @@ impl Moves {
         &self,
         name: &str,
         moving: &[MovingTable],
-        wire: Wire,
+        limits: &copy::Limits,
         pace: watch::Receiver<Pace>,
         progress: &Progress,
     ) -> Result<(), WorkError> {
-        locking::run(moving, wire, pace, progress).await?;
+        locking::run(moving, limits, pace, progress).await?;
         if self.of(name).is_kept_by_double_write {
             return Ok(());
         }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use shardway_migration::cleanup::Holder;
 use shardway_migration::phase::{Event, State};
 use shardway_migration::position::Position;
-use shardway_migration::report::{LastSwitch, LastVerify};
+use shardway_migration::report::{LastSwitch, LastVerify, Progress};
 use shardway_routing::topology::Side;
 
 use super::drift::Drift;
@@ -16,7 +17,7 @@ use super::part::Parted;
 use crate::durable;
 
 /// One move.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MoveState {
     pub state: State,
     /// Grows with every capture and every switch: positions of one epoch mean nothing in another.
@@ -44,6 +45,9 @@ pub struct MoveState {
     pub carried: BTreeMap<String, String>,
     pub rows_copied: u64,
     pub rows_total: u64,
+    /// How far the last copy came.
+    #[serde(default)]
+    pub copied: Progress,
     pub last_verify: Option<LastVerify>,
     #[serde(default)]
     pub last_switch: Option<LastSwitch>,
@@ -51,6 +55,9 @@ pub struct MoveState {
     #[serde(default)]
     pub open_mismatches: u64,
     pub last_error: Option<String>,
+    /// Where parameters of servers are changed, or are about to be.
+    #[serde(default)]
+    pub tuned: Vec<Holder>,
     /// Since an emergency rollback, until a person has taken care of what the target alone has.
     #[serde(default)]
     pub parted: Option<Parted>,
@@ -118,10 +125,12 @@ impl Default for MoveState {
             carried: BTreeMap::new(),
             rows_copied: 0,
             rows_total: 0,
+            copied: Progress::default(),
             last_verify: None,
             last_switch: None,
             open_mismatches: 0,
             last_error: None,
+            tuned: Vec::new(),
             parted: None,
         }
     }
@@ -169,6 +178,11 @@ impl States {
 
     pub(super) fn of(&self, name: &str) -> MoveState {
         self.lock().get(name).cloned().unwrap_or_default()
+    }
+
+    /// The moves whose state is such, those that no rule names any more among them.
+    pub(super) fn names(&self, is_wanted: impl Fn(&MoveState) -> bool) -> Vec<String> {
+        self.lock().iter().filter(|(_, state)| is_wanted(state)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Changes and saves what is known.
