@@ -4,6 +4,7 @@
 
 mod accounts;
 mod admin;
+mod alerts;
 mod backups;
 mod catalogue;
 mod checks;

@@ -6,6 +6,7 @@
 //! it brings once more is followed by what made it old. Writing images again changes nothing, so a copy that was cut off
 //! begins anew.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mysql_async::Conn;
@@ -63,7 +64,8 @@ async fn from(
     let mut after: Option<Key> = None;
     loop {
         pace::turn(pace, 0).await;
-        let images = page_with_patience(table, source, after.as_ref(), &mut reading, &mut writing).await?;
+        let images =
+            page_with_patience(table, source, after.as_ref(), &mut reading, &mut writing, progress).await?;
         progress.add(
             number,
             images.len() as u64,
@@ -84,6 +86,7 @@ async fn page_with_patience(
     after: Option<&Key>,
     reading: &mut Conn,
     writing: &mut [Conn],
+    progress: &Progress,
 ) -> Result<Vec<Image>, WorkError> {
     let mut attempt = 0;
     loop {
@@ -92,6 +95,7 @@ async fn page_with_patience(
                 if matches!(error.code, 1205 | 1213) && attempt < ATTEMPTS =>
             {
                 attempt += 1;
+                progress.failures.fetch_add(1, Ordering::Relaxed);
                 for connection in writing.iter_mut().chain([&mut *reading]) {
                     connection.query_drop("ROLLBACK").await?;
                 }

@@ -3,10 +3,11 @@
 //! `runner` acts on what [`shardway_migration::phase`] decides; `barrier` brings both sides together while a rule
 //! change holds their statements; `journal` heals dirty keys, and `ending` knows when the last double write is history;
 //! `equal` compares and repairs; `check` runs the five checks before a switch, whose questions `ask` answers; `cleanup`
-//! removes what `leftovers` has noted; `monitor` watches. `points` keeps rollback points, `rollback` goes back to them,
+//! removes what `leftovers` has noted; `monitor` watches, asks those `around` and samples what it has `looked` at. `points` keeps rollback points, `rollback` goes back to them,
 //! `part` takes writes back without waiting; `backup` dumps and restores with the servers' own `tools`. A move's state is
 //! saved before anything is done about it, and is taken back before it stops being true.
 
+mod around;
 mod ask;
 pub mod backup;
 mod barrier;
@@ -19,6 +20,7 @@ mod equal;
 mod headroom;
 mod journal;
 mod leftovers;
+mod looked;
 pub(super) mod monitor;
 mod nearing;
 mod part;
@@ -33,6 +35,7 @@ mod state;
 mod tools;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -96,6 +99,8 @@ struct Live {
     work: Option<JoinHandle<()>>,
     progress: Arc<Progress>,
     pace: watch::Sender<Pace>,
+    /// Attempts of its work, and at its dirty keys, that failed and are made again.
+    failures: u64,
     shown: Shown,
 }
 
@@ -103,7 +108,14 @@ impl Default for Live {
     fn default() -> Live {
         let concurrency = shardway_migration::copy::Limits::default().parallel;
         let (pace, _) = watch::channel(Pace { concurrency, pause: Duration::ZERO });
-        Live { followers: Vec::new(), work: None, progress: Arc::default(), pace, shown: Shown::default() }
+        Live {
+            followers: Vec::new(),
+            work: None,
+            progress: Arc::default(),
+            pace,
+            failures: 0,
+            shown: Shown::default(),
+        }
     }
 }
 
@@ -193,6 +205,20 @@ impl Moves {
         self.live().get(name).map(|live| live.shown.clone()).unwrap_or_default()
     }
 
+    /// Something that is done for a move has failed, and is tried again.
+    fn note_failures(&self, name: &str, count: usize) {
+        self.live().entry(name.to_owned()).or_default().failures += count as u64;
+    }
+
+    /// How often something failed since the process started that is tried again: of the copy, of the streams, of
+    /// everything else. Another copy and other streams begin with none.
+    fn failures(&self, name: &str) -> [u64; 3] {
+        let streams = self.tails(name).iter().map(|tail| tail.failures.load(Ordering::Relaxed)).sum();
+        let live = self.live();
+        live.get(name)
+            .map_or([0; 3], |live| [live.progress.failures.load(Ordering::Relaxed), streams, live.failures])
+    }
+
     fn set_pace(&self, name: &str, pace: Pace) {
         // Only a change wakes the workers.
         let set = |before: &mut Pace| std::mem::replace(before, pace) != pace;
@@ -225,7 +251,7 @@ impl Moves {
         let lag = tails.iter().map(|tail| tail.lag()).collect::<Option<Vec<_>>>();
         let told = |tail: &Arc<Tail>| {
             let position = tail.position().map(|position| position.to_string());
-            let applied = tail.applied_changes.load(std::sync::atomic::Ordering::Relaxed);
+            let applied = tail.applied_changes.load(Ordering::Relaxed);
             (
                 format!("{}:{}", tail.server().host, tail.server().port),
                 tail.state().to_string(),

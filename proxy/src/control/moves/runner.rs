@@ -221,6 +221,7 @@ impl Moves {
             reached(Step::Work(phase)).await;
             match self.phase(name, phase).await {
                 Err(error) if phase.is_patient() => {
+                    self.note_failures(name, 1);
                     patience.after(&format!("the phase {phase} of {name}"), error).await?;
                 }
                 done => return done,
