@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::reading::Reading;
-use crate::settings::metric::{Metric, Unknown};
-use crate::settings::{AlertRule, Level};
+use crate::settings::metric::{ALL, Metric, Unknown};
+use crate::settings::{Action, AlertRule, Comparison, Condition, Level};
 
 /// Everything measured of a move at one time. What is not there is [`Reading::NotNow`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +25,12 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Of every metric, what `measured` says of it.
+    #[must_use]
+    pub fn of(measured: impl Fn(Metric) -> Reading) -> Sample {
+        Sample { readings: ALL.iter().map(|meter| (meter.metric, measured(meter.metric))).collect() }
+    }
+
     /// The same with one more reading.
     #[must_use]
     pub fn with(mut self, metric: Metric, reading: Reading) -> Sample {
@@ -36,6 +42,15 @@ impl Sample {
     pub fn get(&self, metric: Metric) -> Reading {
         self.readings.get(&metric).copied().unwrap_or_default()
     }
+}
+
+/// A moment, by two clocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// By a clock that never goes back, from whenever it began: how long something lasts is told by it.
+    pub steady_ms: u64,
+    /// Seconds since 1970, which people are told.
+    pub unix_s: u64,
 }
 
 /// What became of an alert.
@@ -106,7 +121,8 @@ struct Watched {
     move_name: String,
     rule: AlertRule,
     state: AlertState,
-    fired_ms: u64,
+    /// Seconds since 1970.
+    fired_s: u64,
     value: Reading,
 }
 
@@ -118,6 +134,8 @@ pub struct Raised {
     pub edge: Edge,
     /// What was measured, with its unit.
     pub value: String,
+    /// Seconds since 1970.
+    pub at: u64,
 }
 
 /// An alert that fires, as the status shows it.
@@ -136,16 +154,16 @@ pub struct FiringAlert {
 
 impl Alerts {
     /// Takes a sample of a move in, under its rules in force. An alert that they no longer have is forgotten.
-    pub fn on(&mut self, rules: &[AlertRule], move_name: &str, sample: &Sample, now_ms: u64) -> Vec<Raised> {
+    pub fn on(&mut self, rules: &[AlertRule], move_name: &str, sample: &Sample, now: Moment) -> Vec<Raised> {
         self.watched.retain(|watched| watched.move_name != move_name || rules.contains(&watched.rule));
         let mut raised = Vec::new();
         for rule in rules {
             let watched = self.watched(rule, move_name);
             watched.value = sample.get(rule.when.metric);
-            let Some(edge) = watched.state.on(rule, sample, now_ms) else { continue };
-            watched.fired_ms = now_ms;
-            let value = shown(rule, watched.value);
-            raised.push(Raised { move_name: move_name.to_owned(), rule: rule.clone(), edge, value });
+            let Some(edge) = watched.state.on(rule, sample, now.steady_ms) else { continue };
+            watched.fired_s = now.unix_s;
+            let (value, at) = (shown(rule, watched.value), now.unix_s);
+            raised.push(Raised { move_name: move_name.to_owned(), rule: rule.clone(), edge, value, at });
         }
         raised
     }
@@ -164,7 +182,7 @@ impl Alerts {
             level: watched.rule.level.name().to_owned(),
             message: watched.rule.message.clone(),
             value: shown(&watched.rule, watched.value),
-            since: watched.fired_ms / 1000,
+            since: watched.fired_s,
         };
         firing.into_iter().map(shown).collect()
     }
@@ -188,12 +206,25 @@ impl Alerts {
                 move_name: move_name.to_owned(),
                 rule: rule.clone(),
                 state: AlertState::default(),
-                fired_ms: 0,
+                fired_s: 0,
                 value: Reading::NotNow,
             });
             self.watched.len() - 1
         });
         &mut self.watched[at]
+    }
+}
+
+/// The alert that nobody has to write: a move has failed, for this reason.
+#[must_use]
+pub fn failed(reason: &str) -> AlertRule {
+    AlertRule {
+        when: Condition { metric: Metric::Failed, comparison: Comparison::Greater, bound: 0.0 },
+        text: "failed > 0".to_owned(),
+        hold_ms: 0,
+        level: Level::Critical,
+        message: format!("the move has failed and needs a person: {reason}"),
+        actions: vec![Action::Log],
     }
 }
 
@@ -210,7 +241,6 @@ mod tests {
     use proptest::prelude::{Just, Strategy, prop, prop_oneof, proptest};
 
     use super::*;
-    use crate::settings::{Action, Condition};
 
     fn rule(when: &str, hold_ms: u64) -> AlertRule {
         AlertRule {
@@ -283,22 +313,44 @@ mod tests {
             [rule("dirty_keys > 5", 0), AlertRule { level: Level::Critical, ..rule("sync_delay > 60 s", 0) }];
         let mut alerts = Alerts::default();
         let bad = Sample::default().with(Metric::DirtyKeys, HIGH).with(Metric::SyncDelay, Reading::Unknown);
-        let raised = alerts.on(&rules, "shop", &bad, 5_000);
+        let at = |unix_s: u64| Moment { steady_ms: (unix_s - 1_700_000_000) * 1_000, unix_s };
+        let raised = alerts.on(&rules, "shop", &bad, at(1_700_000_005));
+        assert_eq!(raised.iter().map(|raised| raised.at).collect::<Vec<_>>(), [1_700_000_005; 2]);
         let values: Vec<&str> = raised.iter().map(|raised| raised.value.as_str()).collect();
         assert_eq!(values, ["100 keys", "unknown"]);
-        assert!(alerts.on(&rules, "shop", &bad, 6_000).is_empty());
-        assert!(alerts.on(&rules, "other", &Sample::default(), 6_000).is_empty());
+        assert!(alerts.on(&rules, "shop", &bad, at(1_700_000_006)).is_empty());
+        assert!(alerts.on(&rules, "other", &Sample::default(), at(1_700_000_006)).is_empty());
         let firing = alerts.firing("shop");
         let shown: Vec<(&str, &str, u64)> =
             firing.iter().map(|alert| (alert.alert.as_str(), alert.level.as_str(), alert.since)).collect();
-        assert_eq!(shown, [("sync_delay > 60 s", "critical", 5), ("dirty_keys > 5", "warning", 5)]);
+        let since = 1_700_000_005;
+        assert_eq!(shown, [("sync_delay > 60 s", "critical", since), ("dirty_keys > 5", "warning", since)]);
         assert!(alerts.firing("other").is_empty());
         assert_eq!((alerts.firing_at(Level::Warning), alerts.firing_at(Level::Critical)), (1, 1));
-        let cleared = alerts.on(&rules[..1], "shop", &Sample::default(), 7_000);
+        let cleared = alerts.on(&rules[..1], "shop", &Sample::default(), at(1_700_000_007));
         assert_eq!(cleared.iter().map(|raised| raised.edge).collect::<Vec<_>>(), [Edge::Cleared]);
         assert_eq!(alerts.firing_at(Level::Warning), 0);
         alerts.forget("shop");
         assert!(alerts.watched.iter().all(|watched| watched.move_name == "other"));
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_reason_and_cleared_when_the_move_goes_on() {
+        let mut alerts = Alerts::default();
+        let mut seen = Vec::new();
+        for (reason, reading) in [("away", 1.0), ("away", 0.0), ("full", 1.0), ("full", 1.0), ("full", 0.0)] {
+            let sample = Sample::default().with(Metric::Failed, Reading::Is(reading));
+            let raised = alerts.on(&[failed(reason)], "shop", &sample, Moment::default());
+            seen.extend(raised.into_iter().map(|raised| (raised.edge, raised.rule.message)));
+        }
+        let told = |reason: &str| format!("the move has failed and needs a person: {reason}");
+        let expected = [
+            (Edge::Fired, told("away")),
+            (Edge::Cleared, told("away")),
+            (Edge::Fired, told("full")),
+            (Edge::Cleared, told("full")),
+        ];
+        assert_eq!(seen, expected);
     }
 
     fn readings() -> impl Strategy<Value = Vec<(u64, Reading)>> {

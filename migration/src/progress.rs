@@ -129,6 +129,20 @@ impl Speedometer {
         }
     }
 
+    /// No copy is meant to run at present. When one does again, its speed is measured anew, and its standstill from then on.
+    pub fn rest(&mut self, now_ms: u64) {
+        self.moved_ms = now_ms;
+        self.rows = Rate::default();
+        self.bytes = Rate::default();
+        self.tables.clear();
+    }
+
+    /// `None`: not known yet.
+    #[must_use]
+    pub fn rows_per_s(&self) -> Option<f64> {
+        self.rows.per_s()
+    }
+
     /// How long no row has been carried over.
     #[must_use]
     pub fn still_for_s(&self, now_ms: u64) -> f64 {

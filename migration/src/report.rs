@@ -196,6 +196,8 @@ pub struct LastVerify {
     pub mode: String,
     pub checked: u64,
     pub different: u64,
+    /// Those of them that the other side does not have at all; `null` where an older version compared.
+    pub missing: Option<u64>,
     pub clean: bool,
     /// Seconds since 1970.
     pub finished_at: u64,

@@ -9,6 +9,8 @@
 //!
 //! A decision needs the pace before it and nothing else, so a restart begins at the full pace and finds down again.
 
+pub mod full_pace;
+
 use serde::{Deserialize, Serialize};
 
 use crate::reading::Reading;
@@ -36,7 +38,7 @@ pub struct Seen {
     /// Of client statements.
     pub latency_ms: Reading,
     pub disk_free_percent: Reading,
-    /// What the copy would make at its full pace ([`at_full_pace`]): a copy must not be taken for slow, and slowed down
+    /// What the copy would make at its full pace ([`full_pace`]): a copy must not be taken for slow, and slowed down
     /// further, because it has been slowed down.
     pub rows_per_s: Reading,
     pub check: Check,
@@ -121,15 +123,12 @@ impl Policy<'_> {
             reason: None,
         }
     }
-}
 
-/// Rows a second that a copy would make with all its workers and without pauses, from what one worker's time brought.
-#[must_use]
-pub fn at_full_pace(rows: u64, busy_ms: u64, parallel: u32) -> Reading {
-    if busy_ms == 0 {
-        return Reading::NotNow;
+    /// Does the copy rest until a time window opens?
+    #[must_use]
+    pub fn rests(&self, minute_of_day: u16) -> bool {
+        self.by_hand.limits == Limits::Heeded && is_closed(self.limits, minute_of_day)
     }
-    Reading::Is(rows as f64 * 1000.0 / busy_ms as f64 * f64::from(parallel))
 }
 
 /// The pace from now on.
@@ -204,12 +203,16 @@ fn rank(verdict: &Verdict) -> u8 {
 }
 
 fn window(seen: &Seen, limits: &Throttle) -> Verdict {
-    let windows = &limits.windows;
-    if windows.is_empty() || windows.iter().any(|window| window.holds(seen.minute_of_day)) {
+    if !is_closed(limits, seen.minute_of_day) {
         return Verdict::Faster;
     }
-    let times: Vec<String> = windows.iter().map(ToString::to_string).collect();
+    let times: Vec<String> = limits.windows.iter().map(ToString::to_string).collect();
     Verdict::Stop(format!("waits for {} UTC", times.join(" or ")))
+}
+
+fn is_closed(limits: &Throttle, minute_of_day: u16) -> bool {
+    let windows = &limits.windows;
+    !windows.is_empty() && !windows.iter().any(|window| window.holds(minute_of_day))
 }
 
 fn at_most(what: &str, reading: Reading, limit: Option<f64>, unit: &str) -> Verdict {

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod admin;
+mod alerts;
 mod any_key;
 mod backups;
 mod catalogue;

@@ -56,6 +56,8 @@ pub struct Tail {
     pub(super) marking: Marking,
     /// Changes applied since the start, before they were folded together.
     pub applied_changes: AtomicU64,
+    /// Times that the stream failed and began anew.
+    pub failures: AtomicU64,
     /// Whether double write may have brought newer rows than the stream is at.
     is_guarded: AtomicBool,
     inside: Mutex<Inside>,
@@ -117,6 +119,7 @@ impl Tail {
             server,
             marking,
             applied_changes: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
             is_guarded: AtomicBool::new(false),
             inside: Mutex::new(inside),
             changed: Notify::new(),
@@ -256,6 +259,7 @@ impl Tail {
 
     /// The stream begins anew: what windows have collected is lost, and marks may come by again.
     pub(super) fn began_anew(&self, reason: &str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
         let mut inside = self.lock();
         if !matches!(inside.state, TailState::Stopped { .. }) {
             inside.state = TailState::Waiting { reason: reason.to_owned() };

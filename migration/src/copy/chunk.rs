@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -127,10 +127,9 @@ async fn work(
                 };
                 copy(job, source, hands, &chunk, &part, ledger).await
             };
-            let started = Instant::now();
+            let working = job.progress.busy.work();
             let done = source.pulse.during(done).await;
-            let busy = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            job.progress.busy_ms.fetch_add(busy, Ordering::Relaxed);
+            drop(working);
             match done {
                 Ok(None) => break,
                 Ok(Some(more)) => {

@@ -6,6 +6,7 @@
 //! it brings once more is followed by what made it old. Writing images again changes nothing, so a copy that was cut off
 //! begins anew.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mysql_async::Conn;
@@ -55,7 +56,10 @@ async fn all(
             let mut walk = Walk::open(table, source, limits).await?;
             loop {
                 pace::turn(&mut pace, 0).await;
-                let page = walk.next().await?;
+                let working = progress.busy.work();
+                let page = walk.next(progress).await;
+                drop(working);
+                let page = page?;
                 progress.add(number, page.rows, page.bytes as u64);
                 if page.ends == Ends::WithTheTable {
                     break;
@@ -111,7 +115,7 @@ impl<'a> Walk<'a> {
 
     /// Copies the next page. Somebody may hold a row of it, or wait for one of ours on the other server, which no server
     /// can see: give up after the short lock wait of our sessions, and try again.
-    async fn next(&mut self) -> Result<Page, WorkError> {
+    async fn next(&mut self, progress: &Progress) -> Result<Page, WorkError> {
         let mut attempt = 0;
         loop {
             match self.page().await {
@@ -119,6 +123,7 @@ impl<'a> Walk<'a> {
                     if matches!(error.code, 1205 | 1213) && attempt < ATTEMPTS =>
                 {
                     attempt += 1;
+                    progress.failures.fetch_add(1, Ordering::Relaxed);
                     for connection in self.writing.iter_mut().chain([&mut self.reading]) {
                         connection.query_drop("ROLLBACK").await?;
                     }

@@ -9,6 +9,7 @@
 //! [`locking`] holds the rows of a page under share locks instead: for moves without a stream, where double write
 //! carries every other change, and for whoever asks for it.
 
+mod busy;
 mod chunk;
 pub(crate) mod ledger;
 pub mod locking;
@@ -23,6 +24,7 @@ use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
 use tokio::sync::watch;
 
+pub use busy::Busy;
 pub use chunk::Limits;
 pub use ledger::TABLE;
 pub use pace::Pace;
@@ -43,8 +45,8 @@ pub struct Progress {
     pub copied: AtomicU64,
     pub bytes: AtomicU64,
     pub total: AtomicU64,
-    /// Time that workers have been busy with chunks, all together.
-    pub busy_ms: AtomicU64,
+    /// Time of the workers that carry chunks.
+    pub busy: Busy,
     /// Attempts at a chunk that failed and were repeated.
     pub failures: AtomicU64,
     /// By table of the move.

@@ -66,6 +66,21 @@ fn a_standstill_shows() {
 }
 
 #[test]
+fn a_copy_that_begins_or_has_rested_is_not_slow_yet() {
+    let mut speedometer = Speedometer::new(0);
+    speedometer.on(&copying(0), 0);
+    assert_eq!(speedometer.rows_per_s(), None);
+    speedometer.on(&copying(100), 1_000);
+    assert_eq!(speedometer.rows_per_s(), Some(100.0));
+    speedometer.rest(3_600_000);
+    assert_eq!((speedometer.rows_per_s(), speedometer.still_for_s(3_600_000)), (None, 0.0));
+    speedometer.on(&copying(100), 3_600_000);
+    assert_eq!(speedometer.rows_per_s(), None);
+    let progress = speedometer.on(&copying(300), 3_601_000);
+    assert_eq!((progress.rows_per_s, progress.per_table[0].rows_per_s), (200.0, 200.0));
+}
+
+#[test]
 fn a_counter_that_goes_back_begins_anew() {
     let mut rate = Rate::default();
     rate.on(1000, 0);

@@ -22,6 +22,7 @@ pub enum Metric {
     DiskFree,
     BinlogHeadroom,
     ShadowMismatches,
+    Failed,
 }
 
 /// What it means for an alert that a metric which should be known is not.
@@ -51,7 +52,7 @@ const ERRORS: Quantity = Quantity::Rate(&["errors"]);
 macro_rules! meters {
     ($($metric:ident $name:literal $aliases:expr, $quantity:expr, $unknown:ident, $meaning:literal;)*) => {
         /// Every metric, in the order of the documentation.
-        pub const ALL: [Meter; 17] = [$(Meter {
+        pub const ALL: [Meter; 18] = [$(Meter {
             metric: Metric::$metric, name: $name, aliases: &$aliases, quantity: $quantity,
             unknown: Unknown::$unknown, meaning: $meaning,
         }),*];
@@ -59,11 +60,11 @@ macro_rules! meters {
 }
 
 meters! {
-    ProgressSpeed "progress_speed" [], ROWS, KeepsState, "Rows that the copy carries over, smoothed. Not there when no copy runs.";
+    ProgressSpeed "progress_speed" [], ROWS, KeepsState, "Rows that the copy carries over, smoothed. Not there when no copy runs, in its first second, or while it is stopped by hand or by its time windows.";
     NoProgressFor "no_progress_for" [], Quantity::Duration, KeepsState, "Time since the copy last carried a row over. Not there when no copy runs, or while it is stopped by hand or by its time windows.";
-    SyncDelay "sync_delay" [], Quantity::Duration, TooMuch, "How far the other side is behind the authority, from the heartbeat in the stream. Not there before the stream runs.";
-    ApplyRate "apply_rate" [], CHANGES, KeepsState, "Changes that the stream writes to the other side, smoothed. Not there before the stream runs.";
-    ErrorRate "error_rate" [], ERRORS, KeepsState, "Failed attempts of the workers of the move, smoothed: lost connections, lock waits, refused statements.";
+    SyncDelay "sync_delay" [], Quantity::Duration, TooMuch, "How far the other side is behind the authority, from the heartbeat in the stream; unknown when the stream has stopped. Not there before the first stream.";
+    ApplyRate "apply_rate" [], CHANGES, KeepsState, "Changes that the stream writes to the other side, smoothed; unknown when it has stopped. Not there before the first stream.";
+    ErrorRate "error_rate" [], ERRORS, KeepsState, "Attempts that failed and are made again, smoothed: at a chunk of the copy, at following a stream and writing what it brings, at the work of a phase as the verification, at healing a dirty key. Lost connections, lock waits, refused statements. What a person started, as `shardway move verify`, does not count.";
     InconsistencyRate "inconsistency_rate" ["data_inconsistency_rate"], Quantity::Percent, KeepsState, "Rows that differed in the last verification, of the rows it compared. Not there before the first.";
     MissingRows "missing_rows" ["missing_records"], Quantity::Count("rows"), KeepsState, "Rows that the last verification did not find on the other side. Not there before the first.";
     DirtyKeys "dirty_keys" [], Quantity::Count("keys"), KeepsState, "Keys that the two sides may hold differently, waiting to be healed.";
@@ -76,6 +77,7 @@ meters! {
     DiskFree "disk_free" ["disk_space"], Quantity::Percent, KeepsState, "Free space where the proxy keeps its state; of another disk, as a database's, when the answer of `throttle.check_url` holds `disk_free`.";
     BinlogHeadroom "binlog_headroom" [], Quantity::Duration, KeepsState, "Time until a server may remove a part of its binary log that a stream of the move has not read: its retention less the stream's delay; 0 when the part is gone. Not there while no stream is followed, or where logs are kept for ever. Below a quarter of the retention an alert fires by itself.";
     ShadowMismatches "shadow_mismatches" [], Quantity::Count("reads"), KeepsState, "Shadow reads that the two sides answered differently, or that only the authority answered, since the process started. Not there while the rules ask for none.";
+    Failed "failed" [], Quantity::Count(""), KeepsState, "1 while the move has failed and needs a person, otherwise 0. Above 0 an alert fires by itself.";
 }
 
 impl Metric {
@@ -117,6 +119,6 @@ mod tests {
     #[test]
     fn the_list_is_in_the_order_of_the_enum_and_whole() {
         let order: Vec<usize> = ALL.iter().map(|meter| meter.metric as usize).collect();
-        assert_eq!(order, (0..=Metric::ShadowMismatches as usize).collect::<Vec<_>>());
+        assert_eq!(order, (0..=Metric::Failed as usize).collect::<Vec<_>>());
     }
 }

@@ -114,9 +114,12 @@ fn speed_comes_back_pause_first_then_worker_by_worker() {
 }
 
 #[test]
-fn a_slow_copy_is_measured_without_its_pauses() {
-    assert_eq!(at_full_pace(2_000, 1_000, 4), Reading::Is(8_000.0));
-    assert_eq!(at_full_pace(0, 0, 4), Reading::NotNow);
+fn a_copy_rests_outside_of_its_windows_unless_a_person_says_go() {
+    let limits = limits();
+    let off = ByHand { limits: Limits::Ignored, ..UNTOUCHED };
+    let rests = |by_hand, hour: u16| policy(&limits, by_hand).rests(hour * 60);
+    assert_eq!([rests(&UNTOUCHED, 23), rests(&UNTOUCHED, 12), rests(&off, 12)], [false, true, false]);
+    assert!(!policy(&Throttle::default(), &UNTOUCHED).rests(720));
 }
 
 #[test]

@@ -230,6 +230,7 @@ fn told(table: &Table<'_>, walked: Walked, checked: u64) -> TableReport {
         undecided: undecided.len() as u64,
         misplaced: of_kind(Kind::Misplaced),
         duplicates: of_kind(Kind::Duplicate),
+        missing: of_kind(Kind::Missing),
         differences: faults
             .iter()
             .take(KEPT)

@@ -45,6 +45,9 @@ pub struct TableReport {
     pub undecided: u64,
     pub misplaced: u64,
     pub duplicates: u64,
+    /// Rows that the other side does not have at all.
+    #[serde(default)]
+    pub missing: u64,
     /// The first of the differences.
     pub differences: Vec<Difference>,
     /// Keys that could not be judged, some of them.
@@ -167,6 +170,12 @@ impl Report {
     #[must_use]
     pub fn samples(&self, at_most: usize) -> Vec<String> {
         self.differences().take(at_most).map(ToString::to_string).collect()
+    }
+
+    /// Rows that the other side does not have at all.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.tables.iter().map(|table| table.missing).sum()
     }
 
     /// The differences of all tables that were kept.

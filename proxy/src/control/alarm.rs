@@ -3,10 +3,11 @@
 //! Whoever watches a move hands its samples in. A line in the log and a webhook are seen to here and never hold the
 //! caller up; pausing the move is the caller's to do, because only it knows how.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::json;
-use shardway_migration::alerts::{Alerts, Edge, FiringAlert, Raised, Sample};
+use shardway_migration::alerts::{Alerts, Edge, FiringAlert, Moment, Raised, Sample};
 use shardway_migration::backoff::Backoff;
 use shardway_migration::settings::{Action, AlertRule, Level};
 
@@ -31,8 +32,8 @@ pub enum Demand {
 
 impl Alarm {
     /// Takes a sample of a move in, under the rules in force. Must be called inside a runtime.
-    pub fn on(&self, rules: &[AlertRule], move_name: &str, sample: &Sample, now_ms: u64) -> Demand {
-        let raised = self.lock().on(rules, move_name, sample, now_ms);
+    pub fn on(&self, rules: &[AlertRule], move_name: &str, sample: &Sample, now: Moment) -> Demand {
+        let raised = self.lock().on(rules, move_name, sample, now);
         let mut demand = Demand::Nothing;
         for raised in &raised {
             for action in &raised.rule.actions {
@@ -42,24 +43,21 @@ impl Alarm {
                         demand = Demand::Pause(format!("alert: {}", raised.rule.message));
                     }
                     Action::Pause => {}
-                    Action::Webhook(url) => post(url.clone(), raised, now_ms),
+                    Action::Webhook(url) => post(url.clone(), raised),
                 }
             }
         }
         demand
     }
 
-    /// Somebody must know at once, whatever is measured: the log, and every webhook that the rules name.
-    pub fn raise(&self, rules: &[AlertRule], move_name: &str, alert: &str, message: &str, now_ms: u64) {
+    /// Somebody must know at once, whatever is measured: the log, and every webhook that the rules name. `at` is in seconds
+    /// since 1970.
+    pub fn raise(&self, rules: &[AlertRule], move_name: &str, alert: &str, message: &str, at: u64) {
         tracing::error!(move_name, alert, "alert: {message}");
-        let urls = rules.iter().flat_map(|rule| &rule.actions).filter_map(|action| match action {
-            Action::Webhook(url) => Some(url.clone()),
-            Action::Log | Action::Pause => None,
-        });
-        for url in urls.collect::<std::collections::BTreeSet<_>>() {
+        for url in webhooks(rules) {
             let document = json!({
                 "move": move_name, "alert": alert, "level": Level::Critical.name(), "message": message,
-                "value": "", "state": "firing", "at": now_ms / 1000,
+                "value": "", "state": "firing", "at": at,
             });
             deliver(url, document);
         }
@@ -87,6 +85,25 @@ impl Alarm {
     }
 }
 
+/// Every webhook that the rules name, once.
+fn webhooks(rules: &[AlertRule]) -> BTreeSet<String> {
+    let urls = rules.iter().flat_map(|rule| &rule.actions).filter_map(|action| match action {
+        Action::Webhook(url) => Some(url.clone()),
+        Action::Log | Action::Pause => None,
+    });
+    urls.collect()
+}
+
+/// The rules that people have written, and those that nobody has to write: these tell every webhook of the others.
+#[must_use]
+pub fn with_own(rules: &[AlertRule], own: impl IntoIterator<Item = AlertRule>) -> Vec<AlertRule> {
+    let told = own.into_iter().map(|mut rule| {
+        rule.actions.extend(webhooks(rules).into_iter().map(Action::Webhook));
+        rule
+    });
+    rules.iter().cloned().chain(told).collect()
+}
+
 fn log(raised: &Raised) {
     let Raised { move_name, rule, value, .. } = raised;
     match (raised.edge, rule.level) {
@@ -100,7 +117,7 @@ fn log(raised: &Raised) {
     }
 }
 
-fn post(url: String, raised: &Raised, now_ms: u64) {
+fn post(url: String, raised: &Raised) {
     let document = json!({
         "move": raised.move_name,
         "alert": raised.rule.text,
@@ -108,7 +125,7 @@ fn post(url: String, raised: &Raised, now_ms: u64) {
         "message": raised.rule.message,
         "value": raised.value,
         "state": if raised.edge == Edge::Fired { "firing" } else { "cleared" },
-        "at": now_ms / 1000,
+        "at": raised.at,
     });
     deliver(url, document);
 }
@@ -139,13 +156,14 @@ mod tests {
         );
         let rules = settings::load(&text).unwrap().alerts;
         let alarm = Alarm::default();
+        let at = |second: u64| Moment { steady_ms: second * 1_000, unix_s: 1_700_000_000 + second };
         let sample = |lag: f64| Sample::default().with(Metric::SyncDelay, Reading::Is(lag));
         assert_eq!(
-            alarm.on(&rules, "shop", &sample(61.0), 5_000),
+            alarm.on(&rules, "shop", &sample(61.0), at(5)),
             Demand::Pause("alert: too late".to_owned())
         );
         assert_eq!((alarm.firing_at(Level::Critical), alarm.firing("shop").len()), (1, 1));
-        assert_eq!(alarm.on(&rules, "shop", &sample(1.0), 6_000), Demand::Nothing);
+        assert_eq!(alarm.on(&rules, "shop", &sample(1.0), at(6)), Demand::Nothing);
         assert_eq!(alarm.firing_at(Level::Warning), 0);
         let posted = tokio::task::spawn_blocking(move || {
             let mut posted: Vec<serde_json::Value> =
@@ -156,7 +174,7 @@ mod tests {
         let posted = posted.await.unwrap();
         let expected = json!({
             "move": "shop", "alert": "sync_delay > 60 s", "level": "critical", "message": "too late",
-            "value": "61 s", "state": "firing", "at": 5,
+            "value": "61 s", "state": "firing", "at": 1_700_000_005_u64,
         });
         assert_eq!(posted[0], expected);
         assert_eq!((&posted[1]["state"], &posted[1]["value"]), (&json!("cleared"), &json!("1 s")));

@@ -100,6 +100,7 @@ impl Moves {
             mode: report.mode.clone(),
             checked: report.checked,
             different: report.different + report.undecided,
+            missing: Some(report.missing()),
             clean: report.clean,
             finished_at: report.finished_at,
             samples: report.samples(SAMPLES),

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use shardway_migration::reading::Reading;
 use shardway_migration::retention::{self, Kept};
 use shardway_migration::settings::AlertRule;
 use shardway_routing::topology::{Move, Seen, Server, Topology};
 
 use super::{MoveState, Streams};
-use crate::control_connection;
+use crate::control_connection::{answer_within, connect};
 use crate::shared::Shared;
 
 /// Between two questions to a server.
@@ -53,13 +54,12 @@ impl Headroom {
             .collect();
         if self.asked_ms.is_none_or(|asked| now_ms.saturating_sub(asked) >= ASK_EVERY_MS) {
             self.asked_ms = Some(now_ms);
-            self.kept.clear();
-            for (name, server) in &read {
-                // Waiting for one that is down would keep everything else from being looked at.
+            let asked = read.iter().map(|(name, server)| async move {
+                // Waiting for one that is down would keep the move from being looked at.
                 let is_down = shared.health(name).down().is_some();
-                let kept = if is_down { None } else { ask(server).await };
-                self.kept.insert((*name).clone(), kept);
-            }
+                ((*name).clone(), if is_down { None } else { ask(server).await })
+            });
+            self.kept = join_all(asked).await.into_iter().collect();
             let told = self.kept.values().flatten().filter_map(|kept| kept.for_s).min();
             self.shortest_s = told.or(self.shortest_s);
         }
@@ -83,8 +83,11 @@ fn file(streams: Option<&Streams>, server: &Server) -> Option<String> {
 }
 
 async fn ask(server: &Server) -> Option<Kept> {
-    let mut connection = control_connection::connect(server).await.ok()?;
-    let kept = retention::ask(&mut connection).await;
-    let _ = connection.disconnect().await;
-    kept.inspect_err(|error| tracing::debug!(%error, "nobody knows how long a log is kept")).ok()
+    let kept = answer_within(async {
+        let mut connection = connect(server).await?;
+        let kept = retention::ask(&mut connection).await;
+        let _ = connection.disconnect().await;
+        kept
+    });
+    kept.await.inspect_err(|error| tracing::debug!(%error, "nobody knows how long a log is kept")).ok()
 }

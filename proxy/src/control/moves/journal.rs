@@ -171,10 +171,12 @@ pub(in crate::control) async fn heal_always(control: Arc<Control>) {
                 }
                 // What is healed now, perhaps before the error, is newer than any place that the streams were to pass.
                 Ok(Healed { failed, .. }) => {
+                    control.moves.note_failures(&of.name, failed);
                     control.moves.endings.forget(&of.name);
                     is_stuck |= failed > 0;
                 }
                 Err(error) => {
+                    control.moves.note_failures(&of.name, 1);
                     control.moves.endings.forget(&of.name);
                     is_stuck = true;
                     tracing::warn!(%error, r#move = of.name, "cannot heal dirty keys");

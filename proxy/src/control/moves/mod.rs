@@ -3,11 +3,12 @@
 //! `runner` acts on what [`shardway_migration::phase`] decides; `barrier` brings both sides together while a rule
 //! change holds their statements; `journal` heals dirty keys, and `ending` knows when the last double write is history;
 //! `equal` compares and repairs; `check` runs the five checks before a switch, whose questions `ask` answers; `cleanup`
-//! removes what `leftovers` has noted; `monitor` watches. `points` keeps rollback points, `rollback` goes back to them,
-//! `part` takes writes back without waiting; `tuning` gives servers other parameters for a while; `backup` dumps and
-//! restores with the servers' own `tools`. A move's state is saved before anything is done about it, and is taken back
-//! before it stops being true.
+//! removes what `leftovers` has noted; `monitor` watches, asks those `around` and samples what it has `looked` at.
+//! `points` keeps rollback points, `rollback` goes back to them, `part` takes writes back without waiting; `tuning` gives
+//! servers other parameters for a while; `backup` dumps and restores with the servers' own `tools`. A move's state is saved
+//! before anything is done about it, and is taken back before it stops being true.
 
+mod around;
 mod ask;
 pub mod backup;
 mod barrier;
@@ -21,6 +22,7 @@ mod guards;
 mod headroom;
 mod journal;
 mod leftovers;
+mod looked;
 pub(super) mod monitor;
 mod nearing;
 mod part;
@@ -36,6 +38,7 @@ mod tools;
 mod tuning;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -101,6 +104,8 @@ struct Live {
     work: Option<JoinHandle<()>>,
     progress: Arc<Progress>,
     pace: watch::Sender<Pace>,
+    /// Attempts of its work, and at its dirty keys, that failed and are made again.
+    failures: u64,
     shown: Shown,
     /// Why a phase has to be tried again.
     waits_for: Option<String>,
@@ -115,6 +120,7 @@ impl Default for Live {
             work: None,
             progress: Arc::default(),
             pace,
+            failures: 0,
             shown: Shown::default(),
             waits_for: None,
         }
@@ -208,6 +214,20 @@ impl Moves {
         self.live().get(name).map(|live| live.shown.clone()).unwrap_or_default()
     }
 
+    /// Something that is done for a move has failed, and is tried again.
+    fn note_failures(&self, name: &str, count: usize) {
+        self.live().entry(name.to_owned()).or_default().failures += count as u64;
+    }
+
+    /// How often something failed since the process started that is tried again: of the copy, of the streams, of
+    /// everything else. Another copy and other streams begin with none.
+    fn failures(&self, name: &str) -> [u64; 3] {
+        let streams = self.tails(name).iter().map(|tail| tail.failures.load(Ordering::Relaxed)).sum();
+        let live = self.live();
+        live.get(name)
+            .map_or([0; 3], |live| [live.progress.failures.load(Ordering::Relaxed), streams, live.failures])
+    }
+
     fn set_pace(&self, name: &str, pace: Pace) {
         // Only a change wakes the workers.
         let set = |before: &mut Pace| std::mem::replace(before, pace) != pace;
@@ -253,7 +273,7 @@ impl Moves {
         let lag = tails.iter().map(|tail| tail.lag()).collect::<Option<Vec<_>>>();
         let told = |tail: &Arc<Tail>| {
             let position = tail.position().map(|position| position.to_string());
-            let applied = tail.applied_changes.load(std::sync::atomic::Ordering::Relaxed);
+            let applied = tail.applied_changes.load(Ordering::Relaxed);
             (
                 format!("{}:{}", tail.server().host, tail.server().port),
                 tail.state().to_string(),

@@ -1,32 +1,37 @@
 //! Watching moves: how fast they are, how fast they may be, and who must be told.
 //!
 //! Once a second every move is looked at: its counters become speeds, the servers' signals a pace for the copy, and
-//! everything together a sample for the alerts. Deciding is [`shardway_migration`]'s; this measures and obeys.
+//! everything together a sample for the alerts. Deciding is [`shardway_migration`]'s; this measures and obeys. Moves are
+//! looked at side by side: one whose servers do not answer, or whose rules are just being changed, keeps no other waiting.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use shardway_migration::alerts::Sample;
+use shardway_migration::alerts::{self, Moment, Sample};
 use shardway_migration::copy;
 use shardway_migration::phase::{Event, Phase, State};
 use shardway_migration::progress::{Rate, Speedometer, forecast};
 use shardway_migration::reading::Reading;
 use shardway_migration::report::{Forecast, Progress};
 use shardway_migration::schedule::ScheduleReport;
-use shardway_migration::settings::metric::Metric;
-use shardway_migration::settings::{MoveSettings, Throttle};
-use shardway_migration::signals::{self, CpuTimes, ServerSignals};
-use shardway_migration::throttle::{self, Check, Pace, Policy, Seen};
-use shardway_routing::topology::{Move, Server, Topology};
+use shardway_migration::settings::MoveSettings;
+use shardway_migration::signals::CpuTimes;
+use shardway_migration::throttle::full_pace::{FullPace, Work};
+use shardway_migration::throttle::{self, Pace, Policy, Seen};
+use shardway_routing::topology::{Move, MoveId};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::around::Around;
 use super::headroom::Headroom;
-use super::moves;
+use super::looked::{Copying, Failures, Looked, has_failed, is_to_be_followed};
 use super::schedule::{Lately, Scheduled};
-use crate::control::alarm::Demand;
-use crate::control::{Control, external_check};
-use crate::control_connection;
+use super::{Streams, moves};
+use crate::control::Control;
+use crate::control::alarm::{Demand, with_own};
+use crate::control::store::now_s;
+use crate::shared::Snapshot;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -46,14 +51,16 @@ pub struct Shown {
 struct Gauge {
     speed: Speedometer,
     applied: Rate,
-    failures: Rate,
-    lag: Option<f64>,
-    /// Rows and busy time at the last look.
-    busy: (u64, u64),
+    failures: Failures,
+    /// The last delay that was known, in seconds, and when.
+    lag: Option<(f64, u64)>,
+    full_pace: FullPace,
     pace: Pace,
     lately: Lately,
     scheduled: Scheduled,
     headroom: Headroom,
+    /// Why the move failed last.
+    failed: Option<String>,
 }
 
 impl Gauge {
@@ -67,20 +74,21 @@ impl Gauge {
         Gauge {
             speed: Speedometer::new(now_ms),
             applied: Rate::default(),
-            failures: Rate::default(),
+            failures: Failures::default(),
             lag: None,
-            busy: (0, 0),
+            full_pace: FullPace::default(),
             pace,
             lately: Lately::default(),
             scheduled: Scheduled::default(),
             headroom: Headroom::default(),
+            failed: None,
         }
     }
 }
 
 /// Looks at every move for as long as the process runs.
 pub(in crate::control) async fn always(control: Arc<Control>) {
-    let mut gauges: BTreeMap<String, Gauge> = BTreeMap::new();
+    let mut gauges: BTreeMap<String, Arc<Mutex<Gauge>>> = BTreeMap::new();
     let mut cpu = CpuTimes::now();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -90,74 +98,95 @@ pub(in crate::control) async fn always(control: Arc<Control>) {
             (Some(now), Some(before)) => now.usage_since(before),
             _ => Reading::Unknown,
         };
-        gauges.retain(|name, _| {
-            let stays = snapshot.topology.moves.iter().any(|of| of.name == *name);
+        gauges.retain(|name, gauge| {
+            // A look that goes on would be about a move that is forgotten.
+            let stays =
+                snapshot.topology.moves.iter().any(|of| of.name == *name) || gauge.try_lock().is_err();
             if !stays {
                 control.shared.alarm.forget(name);
             }
             stays
         });
-        for (_, of) in moves(&snapshot.topology) {
-            look(&control, &snapshot.topology, of, &mut gauges, usage).await;
+        for (by, of) in moves(&snapshot.topology) {
+            let gauge = gauges.entry(of.name.clone()).or_insert_with(|| {
+                let settings = control.moves.settings(&of.name);
+                Arc::new(Mutex::new(Gauge::new(&settings, moment(&control).steady_ms)))
+            });
+            // The last look may go on: somebody who is asked takes his time.
+            if let Ok(gauge) = Arc::clone(gauge).try_lock_owned() {
+                tokio::spawn(look(Arc::clone(&control), Arc::clone(&snapshot), by, gauge, usage));
+            }
         }
     }
 }
 
+fn moment(control: &Control) -> Moment {
+    let steady_ms = u64::try_from(control.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Moment { steady_ms, unix_s: now_s() }
+}
+
 async fn look(
-    control: &Arc<Control>,
-    topology: &Topology,
-    of: &Move,
-    gauges: &mut BTreeMap<String, Gauge>,
+    control: Arc<Control>,
+    snapshot: Arc<Snapshot>,
+    by: MoveId,
+    mut gauge: OwnedMutexGuard<Gauge>,
     cpu: Reading,
 ) {
-    let known = control.moves.of(&of.name);
-    if matches!(known.state.phase(), Phase::Draft | Phase::Done) {
-        gauges.remove(&of.name);
-        return;
-    }
+    let (topology, of) = (&snapshot.topology, snapshot.topology.move_of(by));
     let settings = control.moves.settings(&of.name);
-    let now_ms = u64::try_from(control.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let gauge = gauges.entry(of.name.clone()).or_insert_with(|| Gauge::new(&settings, now_ms));
-    let copies = known.state == State::Running { phase: Phase::Copy };
-    let copy = control.moves.progress(&of.name).filter(|_| copies);
-    let progress = copy.as_ref().map(|copy| gauge.speed.on(&copy.counts(), now_ms));
-    let around = around(control, topology, of, &settings.throttle, cpu).await;
+    match control.moves.of(&of.name).state.phase() {
+        Phase::Draft => {
+            *gauge = Gauge::new(&settings, moment(&control).steady_ms);
+            return;
+        }
+        // Nothing is measured any more: what fires clears.
+        Phase::Done => return raise(&control, of, &gauge, &Sample::default(), moment(&control)).await,
+        _ => {}
+    }
+    let around = Around::look(&control, topology, of, &settings.throttle, cpu).await;
+    // Not before: the answers may have taken some seconds.
+    let (now, known, gauge) = (moment(&control), control.moves.of(&of.name), &mut *gauge);
+    let now_ms = now.steady_ms;
     let metrics = control.shared.metrics.of_move(&of.name);
     gauge.lately.on(&metrics);
-    if let Some(copy) = &copy {
-        set_pace(control, of, &settings, gauge, copy, &around);
-    }
+    let copies = known.state == State::Running { phase: Phase::Copy };
+    let copy = control.moves.progress(&of.name).filter(|_| copies);
+    let (progress, copying) = match &copy {
+        Some(copy) => look_at_copy(&control, of, &settings, gauge, copy, &around, now_ms),
+        None => {
+            gauge.speed.rest(now_ms);
+            (Progress::default(), Copying::default())
+        }
+    };
     let streams = control.moves.streams(&of.name);
-    let lag = streams.as_ref().map(|streams| streams.lag.map(|lag| lag.as_secs_f64()));
-    let applied: Option<u64> =
-        streams.as_ref().map(|streams| streams.tails.iter().map(|(_, _, _, applied)| applied).sum());
-    if let Some(applied) = applied {
-        gauge.applied.on(applied, now_ms);
-    }
-    let applied_per_s = Reading::from(gauge.applied.per_s());
-    let lag_s = lag.map_or(Reading::NotNow, Reading::from);
-    let written = written_per_s(gauge, lag_s, applied_per_s);
-    gauge.lag = lag_s.value();
-    let (ahead, caught_up_in_s) = forecast(lag_s, applied_per_s, written);
-    gauge.failures.on(copy.as_ref().map_or(0, |copy| count(&copy.failures)), now_ms);
+    let without = if is_to_be_followed(of, &known) { Reading::Unknown } else { Reading::NotNow };
+    let Following { lag_s, applied_per_s, ahead, caught_up_in_s } =
+        look_at_streams(gauge, streams.as_ref(), without, now_ms);
     let headroom = gauge.headroom.look(&control.shared, topology, of, &known, streams.as_ref(), now_ms).await;
-    let sample = sample(control, of, gauge, progress.as_ref(), now_ms)
-        .with(Metric::SyncDelay, lag_s)
-        .with(Metric::StatementLatency, seconds(gauge.lately.p95_ms()))
-        .with(Metric::ApplyRate, if applied.is_some() { applied_per_s } else { Reading::NotNow })
-        .with(Metric::ReplicaLag, around.replica_lag)
-        .with(Metric::ThreadsRunning, around.threads)
-        .with(Metric::HistoryLength, around.history)
-        .with(Metric::CpuUsage, around.cpu)
-        .with(Metric::DiskFree, around.disk)
-        .with(Metric::BinlogHeadroom, headroom);
+    if let State::Failed { reason, .. } = &known.state {
+        gauge.failed = Some(reason.clone());
+    }
+    let shadowed = Reading::Is(control.shared.shadow.of(&of.name).mismatches() as f64);
+    let looked = Looked {
+        around,
+        copy: copying,
+        lag_s,
+        applied_per_s,
+        failures_per_s: gauge.failures.per_s(control.moves.failures(&of.name), now_ms),
+        verified: known.last_verify.clone(),
+        dirty: control.shared.dirty.extent(&topology.full_names(of)),
+        latency_ms: gauge.lately.p95_ms(),
+        headroom_s: headroom,
+        shadow_mismatches: if of.shadow_reads > 0 { shadowed } else { Reading::NotNow },
+        failed: has_failed(&known.state),
+    };
     let schedule = match &settings.schedule {
-        Some(schedule) => Some(gauge.scheduled.look(control, of, schedule, &metrics, lag_s, now_ms).await),
+        Some(schedule) => Some(gauge.scheduled.look(&control, of, schedule, &metrics, lag_s, now_ms).await),
         None => None,
     };
     let shown = Shown {
         schedule,
-        progress: progress.unwrap_or_default(),
+        progress,
         pace: copies.then(|| gauge.pace.clone()),
         forecast: ahead,
         caught_up_in_s,
@@ -165,17 +194,18 @@ async fn look(
         binlog_headroom_s: headroom.value(),
     };
     control.moves.show(&of.name, shown);
-    let mut rules = control.store.settings().alerts.clone();
-    rules.extend(gauge.headroom.rule());
-    if let Demand::Pause(reason) = control.shared.alarm.on(&rules, &of.name, &sample, now_ms)
+    raise(&control, of, gauge, &looked.sample(), now).await;
+}
+
+/// Tells who must be told.
+async fn raise(control: &Arc<Control>, of: &Move, gauge: &Gauge, sample: &Sample, now: Moment) {
+    let own = gauge.headroom.rule().into_iter().chain(gauge.failed.as_deref().map(alerts::failed));
+    let rules = with_own(&control.store.settings().alerts, own);
+    if let Demand::Pause(reason) = control.shared.alarm.on(&rules, &of.name, sample, now)
         && let Err(error) = control.moves.happen(&of.name, Event::Pause(reason)).await
     {
         tracing::info!(r#move = of.name, error, "an alert pauses nothing");
     }
-}
-
-fn seconds(ms: Reading) -> Reading {
-    ms.value().map_or(ms, |ms| Reading::Is(ms / 1_000.0))
 }
 
 fn count(of: &AtomicU64) -> u64 {
@@ -184,67 +214,48 @@ fn count(of: &AtomicU64) -> u64 {
 
 /// From how the lag changes: what was applied in a second covers less than a second of the source's time when the lag
 /// grows, and more when it shrinks.
-fn written_per_s(gauge: &Gauge, lag: Reading, applied: Reading) -> Reading {
-    match (lag, gauge.lag, applied) {
-        (Reading::Is(now), Some(before), Reading::Is(applied)) => {
-            let covered = LOOK_EVERY.as_secs_f64() - (now - before);
-            Reading::Is(if covered <= 0.0 { f64::MAX } else { applied * LOOK_EVERY.as_secs_f64() / covered })
+fn written_per_s(before: Option<(f64, u64)>, lag: Reading, applied: Reading, now_ms: u64) -> Reading {
+    match (lag, before, applied) {
+        (Reading::Is(now), Some((before, at_ms)), Reading::Is(applied)) => {
+            let passed = now_ms.saturating_sub(at_ms) as f64 / 1_000.0;
+            let covered = passed - (now - before);
+            Reading::Is(if covered <= 0.0 { f64::MAX } else { applied * passed / covered })
         }
         _ => Reading::Unknown,
     }
 }
 
-fn sample(control: &Control, of: &Move, gauge: &Gauge, progress: Option<&Progress>, now_ms: u64) -> Sample {
-    let dirty = control.shared.dirty.extent(&control.shared.snapshot().topology.full_names(of));
-    let verified = control.moves.of(&of.name).last_verify;
-    let differing = verified.map_or(Reading::NotNow, |verified| {
-        Reading::Is(verified.different as f64 / verified.checked.max(1) as f64 * 100.0)
-    });
-    let shadow = control.shared.shadow.of(&of.name).mismatches() as f64;
-    let of_copy = |reading: Reading| if progress.is_some() { reading } else { Reading::NotNow };
-    let rests = gauge.pace.state == throttle::State::Stopped;
-    let still = if rests { Reading::NotNow } else { Reading::Is(gauge.speed.still_for_s(now_ms)) };
-    Sample::default()
-        .with(
-            Metric::ProgressSpeed,
-            of_copy(Reading::Is(progress.map_or(0.0, |progress| progress.rows_per_s))),
-        )
-        .with(Metric::NoProgressFor, of_copy(still))
-        .with(Metric::ErrorRate, of_copy(gauge.failures.per_s().into()))
-        .with(Metric::InconsistencyRate, differing)
-        .with(
-            Metric::ShadowMismatches,
-            if of.shadow_reads > 0 { Reading::Is(shadow) } else { Reading::NotNow },
-        )
-        .with(Metric::DirtyKeys, Reading::Is(dirty.keys as f64))
-        .with(Metric::DirtyAge, Reading::Is(dirty.oldest.map_or(0.0, |age| age.as_secs_f64())))
+/// How the other side follows the authority.
+struct Following {
+    lag_s: Reading,
+    applied_per_s: Reading,
+    ahead: Forecast,
+    caught_up_in_s: Option<u64>,
 }
 
-fn set_pace(
+/// `without` is what is known where no stream is followed.
+fn look_at_streams(gauge: &mut Gauge, streams: Option<&Streams>, without: Reading, now_ms: u64) -> Following {
+    let lag_s = streams.map_or(without, |streams| streams.lag.map(|lag| lag.as_secs_f64()).into());
+    let applied_per_s = streams.map_or(without, |streams| {
+        gauge.applied.on(streams.tails.iter().map(|(_, _, _, applied)| applied).sum(), now_ms);
+        gauge.applied.per_s().into()
+    });
+    let written = written_per_s(gauge.lag, lag_s, applied_per_s, now_ms);
+    gauge.lag = lag_s.value().map(|lag| (lag, now_ms));
+    let (ahead, caught_up_in_s) = forecast(lag_s, applied_per_s, written);
+    Following { lag_s, applied_per_s, ahead, caught_up_in_s }
+}
+
+/// Sets the pace of a copy that runs, and says how far and how fast it is.
+fn look_at_copy(
     control: &Control,
     of: &Move,
     settings: &MoveSettings,
     gauge: &mut Gauge,
     copy: &copy::Progress,
     around: &Around,
-) {
-    let (rows, busy_ms) = (count(&copy.copied), count(&copy.busy_ms));
-    let full = throttle::at_full_pace(
-        rows.saturating_sub(gauge.busy.0),
-        busy_ms.saturating_sub(gauge.busy.1),
-        settings.copy.parallel,
-    );
-    gauge.busy = (rows, busy_ms);
-    let seen = Seen {
-        minute_of_day: minute_of_day(),
-        replica_lag_s: around.replica_lag,
-        threads_running: around.threads,
-        history_length: around.history,
-        latency_ms: gauge.lately.p95_ms(),
-        disk_free_percent: around.disk,
-        rows_per_s: full,
-        check: around.check.clone(),
-    };
+    now_ms: u64,
+) -> (Progress, Copying) {
     let by_hand = control.hands.of(&of.name);
     let policy = Policy {
         limits: &settings.throttle,
@@ -252,23 +263,45 @@ fn set_pace(
         pause_ms: settings.copy.pause_ms,
         by_hand: &by_hand,
     };
+    let minute_of_day = minute_of_day();
+    let rests = policy.rests(minute_of_day);
+    if rests {
+        gauge.speed.rest(now_ms);
+    }
+    let progress = gauge.speed.on(&copy.counts(), now_ms);
+    let (busy_ms, workers) = copy.busy.spent();
+    let work = Work { rows: count(&copy.copied), busy_ms, workers };
+    let seen = Seen {
+        minute_of_day,
+        replica_lag_s: around.replica_lag,
+        threads_running: around.threads,
+        history_length: around.history,
+        latency_ms: gauge.lately.p95_ms(),
+        disk_free_percent: around.disk,
+        rows_per_s: gauge.full_pace.on(work, u64::from(settings.copy.rows), settings.copy.parallel),
+        check: around.check.clone(),
+    };
     gauge.pace = throttle::decide(&seen, policy, &gauge.pace);
-    let stopped = gauge.pace.state == throttle::State::Stopped;
+    let concurrency = match gauge.pace.state {
+        throttle::State::Stopped => 0,
+        throttle::State::Running | throttle::State::Slowed => gauge.pace.concurrency,
+    };
     control.moves.set_pace(
         &of.name,
         copy::Pace {
-            concurrency: if stopped {
-                0
-            } else {
-                usize::try_from(gauge.pace.concurrency).unwrap_or(usize::MAX)
-            },
+            concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
             pause: Duration::from_millis(gauge.pace.pause_ms),
         },
     );
+    if rests {
+        return (progress, Copying::default());
+    }
+    let rows_per_s = gauge.speed.rows_per_s().map_or(Reading::NotNow, Reading::Is);
+    (progress, Copying { rows_per_s, still_s: Reading::Is(gauge.speed.still_for_s(now_ms)) })
 }
 
 pub(super) fn minute_of_day() -> u16 {
-    let minutes = crate::control::store::now_s() / 60 % (24 * 60);
+    let minutes = now_s() / 60 % (24 * 60);
     u16::try_from(minutes).expect("a day has 1,440 minutes")
 }
 
@@ -279,97 +312,4 @@ fn waits_for(state: &State, gauge: &Gauge) -> Option<String> {
         State::Running { phase: Phase::Copy } => gauge.pace.reason.clone(),
         State::Running { .. } => None,
     }
-}
-
-/// What the servers and machines around a move say.
-struct Around {
-    threads: Reading,
-    history: Reading,
-    replica_lag: Reading,
-    cpu: Reading,
-    disk: Reading,
-    check: Check,
-}
-
-async fn around(
-    control: &Control,
-    topology: &Topology,
-    of: &Move,
-    limits: &Throttle,
-    cpu: Reading,
-) -> Around {
-    let mut around = Around {
-        threads: Reading::NotNow,
-        history: Reading::NotNow,
-        replica_lag: Reading::NotNow,
-        cpu,
-        disk: signals::disk_free_percent(&control.shared.config.state_dir),
-        check: Check::Go,
-    };
-    let is_asked = *limits != Throttle::default() || !control.store.settings().alerts.is_empty();
-    if !is_asked {
-        return around;
-    }
-    for (server, replicas) in servers(topology, of) {
-        let told = ask(&server)
-            .await
-            .unwrap_or(ServerSignals { threads_running: Reading::Unknown, history_length: Reading::Unknown });
-        around.threads = worse(around.threads, told.threads_running);
-        around.history = worse(around.history, told.history_length);
-        for replica in replicas {
-            around.replica_lag = worse(around.replica_lag, replica_lag(&replica).await);
-        }
-    }
-    if let Some(url) = &limits.check_url {
-        let answer = external_check::ask(url.clone()).await;
-        around.check = answer.check;
-        around.cpu = told_or(answer.cpu_usage, around.cpu);
-        around.disk = told_or(answer.disk_free, around.disk);
-    }
-    around
-}
-
-/// Every server of both sides once, with its replicas.
-fn servers(topology: &Topology, of: &Move) -> Vec<(Server, Vec<Server>)> {
-    let mut found: Vec<(Server, Vec<Server>)> = Vec::new();
-    for table in &of.tables {
-        let table = topology.table_of(*table);
-        let source = table.moving.as_ref().map(|moving| &moving.source);
-        for node in source.into_iter().chain([&table.placement]).flat_map(|placement| placement.nodes()) {
-            let backend = topology.backend(node.backend);
-            if found.iter().all(|(server, _)| !server.is_same_process(&backend.primary)) {
-                let replicas = backend.replicas.iter().map(|replica| replica.server.clone()).collect();
-                found.push((backend.primary.clone(), replicas));
-            }
-        }
-    }
-    found
-}
-
-async fn ask(server: &Server) -> Option<ServerSignals> {
-    let mut connection = control_connection::connect(server).await.ok()?;
-    let told = signals::of_server(&mut connection).await.ok();
-    // What was told is told, however the connection ends.
-    let _ = connection.disconnect().await;
-    told
-}
-
-async fn replica_lag(server: &Server) -> Reading {
-    let Ok(mut connection) = control_connection::connect(server).await else { return Reading::Unknown };
-    let lag = signals::replica_lag_s(&mut connection).await.unwrap_or(Reading::Unknown);
-    let _ = connection.disconnect().await;
-    lag
-}
-
-/// The worse of two; what is not known is the worst.
-fn worse(one: Reading, other: Reading) -> Reading {
-    match (one, other) {
-        (Reading::Unknown, _) | (_, Reading::Unknown) => Reading::Unknown,
-        (Reading::NotNow, reading) | (reading, Reading::NotNow) => reading,
-        (Reading::Is(one), Reading::Is(other)) => Reading::Is(one.max(other)),
-    }
-}
-
-fn told_or(told: Reading, otherwise: Reading) -> Reading {
-    if told == Reading::NotNow { otherwise } else { told }
 }

@@ -223,6 +223,7 @@ impl Moves {
             reached(Step::Work(phase)).await;
             match self.phase(name, phase).await {
                 Err(error) if phase.is_patient() => {
+                    self.note_failures(name, 1);
                     let work = format!("the phase {phase} of {name}");
                     self.waits(name, Some(format!("another try at {work}: {error}")));
                     patience.after(&work, error).await?;

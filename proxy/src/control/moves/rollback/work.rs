@@ -244,6 +244,6 @@ pub(super) async fn alert(control: &Arc<Control>, name: &str) -> Result<Told, St
         None => "emergency rollback: all reads are on the source",
     };
     let rules = &control.store.settings().alerts;
-    control.shared.alarm.raise(rules, name, ALERT, message, now_s() * 1000);
+    control.shared.alarm.raise(rules, name, ALERT, message, now_s());
     Ok(Told::Done(message.to_owned()))
 }
