@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use shardway_migration::phase::{Event, State};
 use shardway_migration::position::Position;
 use shardway_migration::report::{LastSwitch, LastVerify};
+use shardway_migration::schedule;
 use shardway_routing::topology::Side;
 
 use super::drift::Drift;
@@ -51,6 +52,9 @@ pub struct MoveState {
     #[serde(default)]
     pub open_mismatches: u64,
     pub last_error: Option<String>,
+    /// What the schedule of its reads must not forget.
+    #[serde(default)]
+    pub scheduled: schedule::Kept,
     /// Since an emergency rollback, until a person has taken care of what the target alone has.
     #[serde(default)]
     pub parted: Option<Parted>,
@@ -122,6 +126,7 @@ impl Default for MoveState {
             last_switch: None,
             open_mismatches: 0,
             last_error: None,
+            scheduled: schedule::Kept::default(),
             parted: None,
         }
     }
