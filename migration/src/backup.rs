@@ -1,6 +1,8 @@
 //! What a logical backup consists of, as values: which tables of which server make one dump, where a dump says it stands
-//! in the log, the statements of a dump, and sums that tell whether rows came through. Running tools and keeping files
-//! is for others.
+//! in the log, the statements of a dump, the changes of a log, and sums that tell whether rows came through. Running tools
+//! and keeping files is for others.
+
+pub mod replay;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;

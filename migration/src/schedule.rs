@@ -3,8 +3,13 @@
 //!
 //! - A step has lasted long enough when everything has been fine for the whole dwell time.
 //! - A gate that is closed takes the reads back one step at once. What should be known and is not is waited for; it
-//!   neither advances nor steps back.
-//! - After [`SETBACKS_MOST`] steps back a person is asked: only another edit of the reads begins anew.
+//!   neither advances nor steps back. Where reads are on the target, its errors and its speed are known only once
+//!   [`STATEMENTS_MIN`] statements have come since the step began.
+//! - After [`SETBACKS_MOST`] steps back a person is asked: only another edit of the reads begins anew. They outlive the
+//!   process in [`Kept`].
+
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +19,9 @@ use crate::settings::{Gates, Schedule};
 /// Steps back before the schedule asks for a person.
 pub const SETBACKS_MOST: u32 = 3;
 
+/// Fewer statements than this on a side say nothing about its errors or how long they take.
+pub const STATEMENTS_MIN: u64 = 100;
+
 /// What is seen of a move.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
@@ -22,10 +30,16 @@ pub struct Seen {
     pub reads: u16,
     /// Why reads cannot go over at present.
     pub not_ready: Option<String>,
+    /// The source's statements since the step began or, where those are few, in the step before.
+    pub on_source: u64,
+    /// The target's since the step began.
+    pub on_target: u64,
     /// Percent of the target's statements since the step began.
     pub error_rate: Reading,
     /// The target's time for 99 of 100 statements over the source's, since the step began.
     pub p99_ratio: Reading,
+    /// Differences that are open, and shadow reads that differed since the step began. Not known until a comparison has
+    /// ended since then.
     pub mismatches: Reading,
     pub lag_s: Reading,
 }
@@ -41,6 +55,15 @@ pub enum Decision {
     },
 }
 
+/// What of a schedule outlives the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    pub setbacks: u32,
+    /// The share at which it was decided last, and the one decided on.
+    pub decided: Option<(u16, u16)>,
+}
+
 /// How far a schedule is.
 #[derive(Debug, Clone, Default)]
 pub struct Course {
@@ -48,9 +71,8 @@ pub struct Course {
     at: Option<(u16, u64)>,
     /// Since when everything has been fine.
     fine_since_ms: Option<u64>,
-    setbacks: u32,
-    /// The share that was last decided on: seeing it is no edit of somebody else.
-    decided: Option<u16>,
+    /// Seeing the share that was decided on is no edit of somebody else.
+    kept: Kept,
     says: String,
 }
 
@@ -69,6 +91,18 @@ pub struct ScheduleReport {
 }
 
 impl Course {
+    /// Goes on after an earlier process.
+    #[must_use]
+    pub fn resumed(kept: Kept) -> Course {
+        Course { kept, ..Course::default() }
+    }
+
+    /// What must outlive the process; to be saved before what was decided is done.
+    #[must_use]
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// When the step began; the numbers of [`Seen`] count from then.
     #[must_use]
     pub fn step_began_ms(&self) -> Option<u64> {
@@ -78,13 +112,18 @@ impl Course {
     /// Decides.
     pub fn on(&mut self, schedule: &Schedule, seen: &Seen) -> Decision {
         if self.at.is_none_or(|(reads, _)| reads != seen.reads) {
-            if self.decided != Some(seen.reads) {
-                self.setbacks = 0;
+            // A process that ended may not have come to what it had decided.
+            let is_own = self
+                .kept
+                .decided
+                .is_some_and(|(from, to)| seen.reads == to || (self.at.is_none() && seen.reads == from));
+            if !is_own {
+                self.kept.setbacks = 0;
             }
             self.at = Some((seen.reads, seen.now_ms));
             self.fine_since_ms = None;
         }
-        if self.setbacks >= SETBACKS_MOST {
+        if self.kept.setbacks >= SETBACKS_MOST {
             self.says = format!("stopped after {SETBACKS_MOST} steps back; edit `reads` to go on");
             return Decision::Stay;
         }
@@ -99,17 +138,24 @@ impl Course {
                     self.says = format!("waits: {why}");
                     return Decision::Stay;
                 }
-                self.setbacks += 1;
-                return self.go(lower, format!("stepped back from {}: {why}", percent(seen.reads)));
+                self.kept.setbacks += 1;
+                return self.go(
+                    seen.reads,
+                    lower,
+                    format!("stepped back from {}: {why}", percent(seen.reads)),
+                );
             }
         };
+        let next = schedule.steps.iter().find(|step| **step > seen.reads).copied();
+        // Nothing is waited for at the end.
+        let wait = wait.filter(|_| next.is_some());
         if let Some(what) = seen.not_ready.clone().or(wait) {
             self.fine_since_ms = None;
             self.says = format!("waits: {what}");
             return Decision::Stay;
         }
         let fine_since_ms = *self.fine_since_ms.get_or_insert(seen.now_ms);
-        let Some(next) = schedule.steps.iter().find(|step| **step > seen.reads).copied() else {
+        let Some(next) = next else {
             self.says = format!("at its end, {}", percent(seen.reads));
             return Decision::Stay;
         };
@@ -119,12 +165,12 @@ impl Course {
             self.says = format!("{} in {left_s} s", percent(next));
             return Decision::Stay;
         }
-        self.go(next, format!("everything was fine at {} for {fine_s} s", percent(seen.reads)))
+        self.go(seen.reads, next, format!("everything was fine at {} for {fine_s} s", percent(seen.reads)))
     }
 
-    fn go(&mut self, reads: u16, why: String) -> Decision {
+    fn go(&mut self, from: u16, reads: u16, why: String) -> Decision {
         self.says.clone_from(&why);
-        self.decided = Some(reads);
+        self.kept.decided = Some((from, reads));
         Decision::Go { reads, why }
     }
 
@@ -143,7 +189,7 @@ impl Course {
             steps: schedule.steps.iter().copied().map(of).collect(),
             next: schedule.steps.iter().copied().find(|step| *step > at).map(of),
             says: self.says.clone(),
-            setbacks: self.setbacks,
+            setbacks: self.kept.setbacks,
         }
     }
 }
@@ -177,7 +223,27 @@ fn judge(gates: &Gates, seen: &Seen) -> Verdict {
             Reading::Is(_) | Reading::NotNow => {}
         }
     }
-    verdict
+    match verdict {
+        Verdict::Fine => too_few(gates, seen).map_or(Verdict::Fine, Verdict::Wait),
+        verdict => verdict,
+    }
+}
+
+/// What cannot be judged because clients have not asked enough. Nothing is judged of a target that nobody asks yet.
+fn too_few(gates: &Gates, seen: &Seen) -> Option<String> {
+    if seen.reads == 0 {
+        return None;
+    }
+    let few = |name: &str, side: &str, statements: u64| {
+        (statements < STATEMENTS_MIN).then(|| {
+            format!("{name}: {statements} of {STATEMENTS_MIN} statements on the {side} since the step began")
+        })
+    };
+    let of_errors = gates.error_rate.and_then(|_| few("error rate", "target", seen.on_target));
+    let of_speed = gates.p99_ratio.and_then(|_| {
+        few("p99 ratio", "target", seen.on_target).or_else(|| few("p99 ratio", "source", seen.on_source))
+    });
+    of_errors.or(of_speed)
 }
 
 fn round(value: f64) -> f64 {
@@ -186,108 +252,4 @@ fn round(value: f64) -> f64 {
 
 fn percent(hundredths: u16) -> String {
     format!("{} %", f64::from(hundredths) / 100.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn schedule() -> Schedule {
-        let gates =
-            Gates { error_rate: Some(1.0), p99_ratio: Some(2.0), mismatches: Some(0), lag_s: Some(5.0) };
-        Schedule { steps: vec![100, 500, 10_000], dwell: Duration::from_secs(10), gates }
-    }
-
-    fn fine(now_s: u64, reads: u16) -> Seen {
-        Seen {
-            now_ms: 1_000 * now_s,
-            reads,
-            not_ready: None,
-            error_rate: Reading::Is(0.0),
-            p99_ratio: Reading::NotNow,
-            mismatches: Reading::Is(0.0),
-            lag_s: Reading::Is(0.1),
-        }
-    }
-
-    fn to(decision: &Decision) -> Option<u16> {
-        match decision {
-            Decision::Stay => None,
-            Decision::Go { reads, .. } => Some(*reads),
-        }
-    }
-
-    /// Runs a schedule for some seconds; what is decided is done at once.
-    fn run(
-        course: &mut Course,
-        reads: &mut u16,
-        seconds: std::ops::Range<u64>,
-        see: impl Fn(Seen) -> Seen,
-    ) -> Vec<(u64, u16)> {
-        let mut steps = Vec::new();
-        for now in seconds {
-            if let Some(next) = to(&course.on(&schedule(), &see(fine(now, *reads)))) {
-                steps.push((now, next));
-                *reads = next;
-            }
-        }
-        steps
-    }
-
-    #[test]
-    fn goes_up_by_its_steps_and_stays_at_the_end() {
-        let (mut course, mut reads) = (Course::default(), 0);
-        let steps = run(&mut course, &mut reads, 0..100, |seen| seen);
-        assert_eq!(steps, [(10, 100), (21, 500), (32, 10_000)]);
-        assert_eq!(course.report(&schedule()).next, None);
-    }
-
-    #[test]
-    fn a_closed_gate_steps_back_at_once_and_three_ask_for_a_person() {
-        let (mut course, mut reads) = (Course::default(), 500);
-        let slow = |seen: Seen| {
-            let p99_ratio = if seen.reads >= 500 { Reading::Is(2.5) } else { Reading::Is(1.0) };
-            Seen { p99_ratio, ..seen }
-        };
-        let steps = run(&mut course, &mut reads, 0..100, slow);
-        assert_eq!(steps, [(0, 100), (11, 500), (12, 100), (23, 500), (24, 100)]);
-        assert!(course.report(&schedule()).says.contains("edit `reads`"));
-        // An edit of the operator begins anew.
-        reads = 200;
-        let steps = run(&mut course, &mut reads, 100..112, |seen| seen);
-        assert_eq!(steps, [(110, 500)]);
-    }
-
-    #[test]
-    fn what_is_not_known_is_waited_for() {
-        let (mut course, mut reads) = (Course::default(), 100);
-        let unknown = |seen: Seen| Seen { lag_s: Reading::Unknown, ..seen };
-        assert_eq!(run(&mut course, &mut reads, 0..50, unknown), []);
-        assert_eq!(course.report(&schedule()).says, "waits: lag is not known");
-        let not_ready = |seen: Seen| Seen { not_ready: Some("double write is off".into()), ..seen };
-        assert_eq!(run(&mut course, &mut reads, 50..90, not_ready), []);
-        assert_eq!(run(&mut course, &mut reads, 90..101, |seen| seen), [(100, 500)]);
-    }
-
-    #[test]
-    fn nothing_is_taken_back_below_nothing() {
-        let (mut course, mut reads) = (Course::default(), 0);
-        let differing = |seen: Seen| Seen { mismatches: Reading::Is(3.0), ..seen };
-        assert_eq!(run(&mut course, &mut reads, 0..50, differing), []);
-        assert_eq!(course.report(&schedule()).says, "waits: mismatches is 3, gate 0");
-        let mut low = 50;
-        assert_eq!(run(&mut course, &mut low, 50..52, differing), [(50, 0)]);
-    }
-
-    #[test]
-    fn a_change_that_fails_is_tried_again_after_the_dwell_time() {
-        let mut course = Course::default();
-        assert_eq!(to(&course.on(&schedule(), &fine(0, 0))), None);
-        assert_eq!(to(&course.on(&schedule(), &fine(10, 0))), Some(100));
-        course.failed("the file is read-only");
-        assert_eq!(to(&course.on(&schedule(), &fine(11, 0))), None);
-        assert_eq!(to(&course.on(&schedule(), &fine(21, 0))), Some(100));
-    }
 }

@@ -49,6 +49,11 @@ async fn against_the_real_source_it_goes_as_far_as_both_sides_are_equal() {
     assert!(report["steps"][1]["detail"].as_str().unwrap().starts_with("502 rows"), "{report:#}");
     assert!(report["steps"][2]["detail"].as_str().unwrap().contains("0 differ"), "{report:#}");
     assert_eq!(scratch_databases(&shop).await, [""; 0]);
+    // The real source is only read.
+    assert!(report["steps"].as_array().unwrap().iter().all(|step| step["changed_rows"] == 0), "{report:#}");
+    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+    let changed = "SELECT COUNT(*) FROM users WHERE NOT (name <=> 'u' AND balance <=> 7)";
+    assert_eq!(rows(&mut legacy, changed).await.unwrap(), ["0"]);
     // The real move has not begun, and its target is as empty as before.
     assert_eq!(shop.of_move()["phase"], "Draft");
     assert_eq!(shop.on_shard(0, "SELECT COUNT(*) FROM users_1").await, ["0"]);
@@ -93,6 +98,16 @@ async fn with_a_copy_of_the_source_it_switches_and_comes_back() {
             && switch["longest_write_ms"].as_f64().unwrap() > 0.0
     );
     assert_eq!(switch["failed_statements"], 0, "{report:#}");
+    // There was something to carry at every step, and both sides were equal with it.
+    let changed: u64 =
+        report["steps"].as_array().unwrap().iter().map(|step| step["changed_rows"].as_u64().unwrap()).sum();
+    assert!(changed > 0, "{report:#}");
+    let there = format!(
+        "SELECT COUNT(*) > 0 FROM {copy}.users WHERE NOT (name <=> 'u' AND email IS NULL AND balance <=> 7)"
+    );
+    assert_eq!(rows(&mut legacy, &there).await.unwrap(), ["1"]);
+    let real = "SELECT COUNT(*) FROM users WHERE NOT (name <=> 'u' AND email IS NULL AND balance <=> 7)";
+    assert_eq!(rows(&mut legacy, real).await.unwrap(), ["0"]);
     let kept = format!("{}_rehearsal_s1", shop.name);
     assert_eq!(scratch_databases(&shop).await, [format!("{}_rehearsal_s0", shop.name), kept.clone()]);
     assert_eq!(shop.on_shard(1, &format!("SELECT COUNT(*) > 0 FROM {kept}.users_2")).await, ["1"]);

@@ -113,6 +113,26 @@ async fn a_planned_rollback_takes_traffic_back_under_load_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_point_has_the_ids_that_tables_give_next() {
+    let shop = shop("double_write = \"off\"", 10).await;
+    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+    let counted = "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT, AUTO_INCREMENT = 7000";
+    legacy.query_drop(counted).await.unwrap();
+    let (first, _) = json(&shop, &["move", "point", "shop", "--name", "first"]);
+    legacy.query_drop("INSERT INTO orders (user_id, amount) VALUES (1, 1), (1, 2)").await.unwrap();
+    legacy.query_drop("INSERT INTO orders (id, user_id, amount) VALUES (8000, 1, 3)").await.unwrap();
+    let (second, _) = json(&shop, &["move", "point", "shop", "--name", "second"]);
+    for (point, next) in [(first, 7_000), (second, 8_001)] {
+        let [counter] = point["counters"].as_array().unwrap().as_slice() else { panic!("{point}") };
+        assert_eq!(
+            (&counter["next"], &counter["table"]),
+            (&next.into(), &format!("{}.orders", shop.name).into())
+        );
+        assert_eq!(counter["node"], format!("legacy: {}.orders", shop.name));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_that_a_crash_interrupts_runs_again() {
     let mut shop = Shop::open_moving_alone().await;
     let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
@@ -231,6 +251,14 @@ async fn an_emergency_with_a_dead_target_serves_at_once_and_destroys_nothing() {
     blocker.query_drop("ROLLBACK").await.unwrap();
     assert!(is_done, "{ended}");
     assert_eq!(steps(&ended), ["traffic done", "alert done", "not synchronised done"], "{ended}");
+    // What was to be had at once of the moment before.
+    let before = has_point(&shop, "before-emergency").await;
+    assert_eq!((&before["authority"], &before["phase"]), (&"target".into(), &"ReverseSync".into()));
+    let known: Vec<&String> = before["positions"].as_object().unwrap().keys().collect();
+    assert_eq!(known, ["legacy", "s1"], "{before}");
+    assert!(before["unknown"]["s0"].is_string() && before["schema"].is_null(), "{before}");
+    let after = has_point(&shop, "after-switch-to-source").await;
+    assert!(before["rules_version"].as_u64() < after["rules_version"].as_u64(), "{before} {after}");
     let streams = ended["not_synchronised"]["streams"].as_array().unwrap();
     assert_eq!(streams.len(), 2, "{ended}");
     assert!(streams[0]["backend"] == "s0" && streams[0]["end"].is_null(), "{ended}");
@@ -292,6 +320,8 @@ async fn an_emergency_with_a_silent_target_does_not_wait_for_it() {
     assert!(is_done, "{ended}");
     let traffic = ended["steps"][0]["seconds"].as_f64().unwrap();
     assert!(traffic < 4.0, "{traffic} s: {ended}");
+    let before = has_point(&shop, "before-emergency").await;
+    assert!(before["unknown"]["s0"].is_string() && before["positions"]["s1"].is_object(), "{before}");
     let told = ended["not_synchronised"]["transactions"].as_str().unwrap();
     assert!(told.contains("1 transaction had not ended"), "{ended}");
     let mut fresh = shop.connect().await;

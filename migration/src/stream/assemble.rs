@@ -104,6 +104,20 @@ impl Assembler {
         Position { file: self.file.clone(), offset: self.offset, gtids: self.gtids.text(), server }
     }
 
+    /// Is a transaction still being read?
+    pub fn is_open(&self) -> bool {
+        self.group.is_some() || self.payload_end.is_some()
+    }
+
+    /// A file of the log has no more events.
+    pub fn file_ends(&mut self) -> Result<(), StreamError> {
+        // A server that crashed leaves a transaction without end, which was never committed.
+        self.abandon()?;
+        self.tables.clear();
+        self.maps.clear();
+        Ok(())
+    }
+
     /// Takes the next event.
     pub fn take(&mut self, raw: RawEvent<'_>) -> Result<(), StreamError> {
         if self.payload_end.is_some() && raw.place == Place::Log {
@@ -156,10 +170,7 @@ impl Assembler {
         if is_announcement && (beyond == Some(0) || beyond == Some(CHECKSUM)) {
             return Ok(());
         }
-        // A server that crashed leaves a transaction without end, which was never committed.
-        self.abandon()?;
-        self.tables.clear();
-        self.maps.clear();
+        self.file_ends()?;
         if self.offset > 0 {
             self.file = file;
             self.offset = offset;

@@ -46,7 +46,7 @@ impl Link {
         if compression(&mut connection).await.map_err(reported)? == Compression::On {
             return Err(compressed());
         }
-        let targets = targets(&mut connection, watched).await?;
+        let targets = targets(&mut connection, watched, None).await?;
         prepare(&mut connection).await.map_err(reported)?;
         let flavour = flavour(&mut connection).await.map_err(reported)?;
         let start = heir::start(&mut connection, flavour, from).await?;
@@ -247,7 +247,12 @@ async fn prepare(connection: &mut Conn) -> Result<(), mysql_async::Error> {
     connection.query_drop("SET @source_binlog_checksum = 'ALL'").await
 }
 
-async fn targets(connection: &mut Conn, watched: &Watched) -> Result<Targets, StreamError> {
+/// What is wanted of a log. `columns_of`: the one database that has all the tables' columns, in place of their own.
+pub(super) async fn targets(
+    connection: &mut Conn,
+    watched: &Watched,
+    columns_of: Option<&str>,
+) -> Result<Targets, StreamError> {
     let nowhere = Position { file: String::new(), offset: 0, gtids: None, server: None };
     let reported = |error: mysql_async::Error| StreamError::reported(&error, &nowhere);
     let ask = "SELECT @@GLOBAL.lower_case_table_names";
@@ -255,18 +260,23 @@ async fn targets(connection: &mut Conn, watched: &Watched) -> Result<Targets, St
     let letter_case = if folded == Some(0) { LetterCase::Matters } else { LetterCase::DoesNot };
     let mut known = Vec::with_capacity(watched.tables.len());
     for table in &watched.tables {
-        known.push(columns(connection, table).await.map_err(reported)?);
+        let database = columns_of.unwrap_or(&table.database);
+        known.push(columns(connection, database, table).await.map_err(reported)?);
     }
     Ok(Targets::new(watched, known, letter_case))
 }
 
 /// All columns of a table, for logs that do not name them.
-async fn columns(connection: &mut Conn, table: &WatchedTable) -> Result<Vec<Known>, mysql_async::Error> {
+async fn columns(
+    connection: &mut Conn,
+    database: &str,
+    table: &WatchedTable,
+) -> Result<Vec<Known>, mysql_async::Error> {
     let names: Vec<String> = connection
         .exec(
             "SELECT CONVERT(COLUMN_NAME USING utf8mb4) FROM information_schema.COLUMNS \
              WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
-            (&table.database, &table.table),
+            (database, &table.table),
         )
         .await?;
     let place = |name: &String| table.shape.columns().iter().position(|(column, _)| column == name);

@@ -21,6 +21,7 @@ mod heir;
 mod json;
 pub(crate) mod link;
 mod row;
+mod saved;
 mod statement;
 mod table;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use shardway_routing::topology::Server;
 pub use change::{Change, Item, RowChange, Watched, WatchedTable};
 pub use error::{Missed, StreamError};
 pub use link::current;
+pub use saved::{Saved, Wanted};
 
 use crate::position::Position;
 use assemble::Assembler;

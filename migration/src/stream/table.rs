@@ -33,6 +33,13 @@ impl LetterCase {
 /// know by that.
 const PROGRESS: &str = "shardway_progress";
 
+/// Are transactions that a mover wrote wanted?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Movers {
+    Followed,
+    LeftOut,
+}
+
 /// Whose rows are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -55,6 +62,7 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) struct Targets {
     letter_case: LetterCase,
+    movers: Movers,
     owners: HashMap<(String, String), Owner>,
     pub tables: Vec<Target>,
 }
@@ -104,12 +112,17 @@ impl Targets {
             known,
         };
         let tables = watched.tables.iter().zip(known).map(target).collect();
-        Targets { letter_case, owners, tables }
+        Targets { letter_case, movers: Movers::LeftOut, owners, tables }
+    }
+
+    /// The same, with what movers wrote.
+    pub fn with_movers(self) -> Targets {
+        Targets { movers: Movers::Followed, ..self }
     }
 
     /// Whose a table is.
     pub fn owner(&self, database: &str, table: &str) -> Owner {
-        if table.eq_ignore_ascii_case(PROGRESS) {
+        if table.eq_ignore_ascii_case(PROGRESS) && self.movers == Movers::LeftOut {
             return Owner::Progress;
         }
         let name = (self.letter_case.fold(database), self.letter_case.fold(table));

@@ -1,5 +1,7 @@
 //! The way back: points, rollbacks with their steps as they happen, what is not synchronised.
 
+mod backups;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -13,7 +15,7 @@ use super::api::Api;
 use super::online::Form;
 use super::show;
 use super::{Output, Remote};
-use crate::control::moves::backup::{BackupAsk, Kind, Manifest};
+use crate::control::moves::backup::{BackupAsk, Kind, Restored};
 use crate::control::moves::rollback::{Ask, Manner, Outcome, Rollback, StepReport, StepState};
 use crate::control::moves::{NotSynchronised, Parted, Point};
 
@@ -67,7 +69,8 @@ pub(super) enum Back {
         #[arg(long)]
         last: bool,
         /// Restores the backup of the point into `DATABASE_restored_POINT` on the source, beside the tables that clients
-        /// use, and says how to put it in their place. It never touches those.
+        /// use, and prints the statements that put it in their place, which a person runs: exit code 3. It never touches
+        /// those tables.
         #[arg(long, requires = "to")]
         restore: bool,
         /// Goes to a source that has not been followed for a while.
@@ -125,9 +128,9 @@ pub(super) fn run(command: Back) -> anyhow::Result<ExitCode> {
             let form = output.form();
             let kind = if incremental { Kind::Incremental } else { Kind::Full };
             if list {
-                backups(&remote, &name, form)
+                backups::backups(&remote, &name, form)
             } else {
-                back_up(&remote, &name, &BackupAsk { kind, to }, form)
+                backups::back_up(&remote, &name, &BackupAsk { kind, to }, form)
             }
         }
         Back::Gaps { remote, name, close, output } => {
@@ -196,6 +199,9 @@ fn lines(point: &Point) -> String {
     text
 }
 
+/// What a command ends with that leaves something for a person to do.
+const AWAITS_A_PERSON: u8 = 3;
+
 /// Goes back, and shows every step as it happens. Succeeds only when all of them have.
 fn rollback(remote: &Remote, name: &str, ask: &Ask, form: Form) -> anyhow::Result<ExitCode> {
     let path = format!("/api/moves/{name}/rollback");
@@ -249,10 +255,27 @@ fn finish(read: &Rollback, whole: &Value, shown: &mut usize, form: Form) -> anyh
                 Outcome::Running => println!("under way"),
                 Outcome::Done => println!("done"),
                 Outcome::Failed => println!("failed; the last step says why"),
+                Outcome::AwaitsAPerson => print!("{}", to_do(&read.restored)),
             }
         }
     }
-    Ok(if read.outcome == Outcome::Failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(match read.outcome {
+        Outcome::Failed => ExitCode::FAILURE,
+        Outcome::AwaitsAPerson => ExitCode::from(AWAITS_A_PERSON),
+        Outcome::Running | Outcome::Done => ExitCode::SUCCESS,
+    })
+}
+
+/// What a person runs.
+fn to_do(restored: &[Restored]) -> String {
+    let mut text = "awaits a person: stop the clients, then run\n".to_owned();
+    for of in restored {
+        text += &format!("-- on {}\n", of.server);
+        for statement in &of.statements {
+            text += &format!("{statement};\n");
+        }
+    }
+    text
 }
 
 /// The steps that have ended and were not shown yet.
@@ -271,6 +294,7 @@ fn line(step: &StepReport) -> String {
         StepState::Skipped => "skipped",
         StepState::Failed => "failed",
         StepState::Interrupted => "interrupted",
+        StepState::AwaitsAPerson => "awaits a person",
     };
     format!("{:16} {state:8} {:6.1} s  {}", step.step, step.seconds, step.detail)
 }
@@ -332,50 +356,4 @@ fn close_gaps(remote: &Remote, name: &str) -> anyhow::Result<ExitCode> {
         "{name}: closed; the source's rows are right. empty the target's tables, then `shardway move start {name}` begins anew"
     );
     Ok(ExitCode::SUCCESS)
-}
-
-/// Succeeds only when the backup can be used.
-fn back_up(remote: &Remote, name: &str, ask: &BackupAsk, form: Form) -> anyhow::Result<ExitCode> {
-    let made =
-        Api::new(remote)?.post_json(&format!("/api/moves/{name}/backup"), &serde_json::to_value(ask)?)?;
-    let manifest: Manifest =
-        serde_json::from_value(made.clone()).context("the proxy's answer is no manifest")?;
-    match form {
-        Form::Json => println!("{}", serde_json::to_string_pretty(&made)?),
-        Form::Text => println!("{}", backup_line(&manifest)),
-    }
-    let is_usable = manifest.kind == Kind::Incremental || manifest.verified.is_some();
-    Ok(if is_usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn backups(remote: &Remote, name: &str, form: Form) -> anyhow::Result<ExitCode> {
-    let known = Api::new(remote)?.get(&format!("/api/moves/{name}/backup"))?;
-    if form == Form::Json {
-        println!("{}", serde_json::to_string_pretty(&known)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let known: Vec<Manifest> =
-        serde_json::from_value(known).context("the proxy's answer is no list of backups")?;
-    known.iter().for_each(|manifest| println!("{}", backup_line(manifest)));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn backup_line(of: &Manifest) -> String {
-    let bytes: u64 = of.parts.iter().flat_map(|part| &part.files).map(|file| file.bytes).sum();
-    let state = match (of.kind, &of.verified, &of.not_verified) {
-        (Kind::Incremental, ..) => format!("log since backup {}", of.base.unwrap_or_default()),
-        (_, Some(verified), _) => {
-            format!("verified: {} rows restored in {:.1} s", verified.rows, verified.seconds)
-        }
-        (_, None, why) => format!("NOT verified: {}", why.as_deref().unwrap_or("not tried")),
-    };
-    let at: Vec<String> =
-        of.parts.iter().map(|part| format!("{} at {}", part.server, part.position)).collect();
-    format!(
-        "{:4} {}  {bytes} bytes  {}  {state}  {}",
-        of.id,
-        show::utc(of.finished_at),
-        at.join(", "),
-        of.folder.display()
-    )
 }

@@ -2,7 +2,7 @@
 //!
 //! Against the real source it goes as far as both sides are equal, and changes nothing there but the engine's own marks.
 //! Where copies of the sources are named it goes on: double write, gray reads, the switch, the way back. A client asks
-//! all the time, so the report has the stalls that clients would have had.
+//! all the time, and writes where the source is a copy, so the report has the stalls that clients would have had.
 
 mod child;
 mod probe;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use shardway_migration::report::MoveReport;
 
 use self::child::Rehearsing;
-use self::probe::Probe;
+use self::probe::{May, Probe};
 use self::report::{Rehearsal, Step};
 use self::rules::Rewritten;
 use super::Remote;
@@ -63,21 +63,23 @@ pub(super) fn rehearse(remote: &Remote, plan: &Plan<'_>, form: Form) -> anyhow::
     let config = remote.config()?;
     let text = std::fs::read_to_string(&config.rules)
         .with_context(|| format!("reading {}", config.rules.display()))?;
-    let (topology, _) = rule_file::load(&config.rules, &text, 1).map_err(anyhow::Error::msg)?;
+    let (topology, settings) = rule_file::load(&config.rules, &text, 1).map_err(anyhow::Error::msg)?;
     let mut sources = BTreeMap::new();
     for source in plan.sources {
         let (backend, url) = source.split_once('=').context("--source is BACKEND=mysql://…/DATABASE")?;
         sources.insert(backend.to_owned(), url.to_owned());
     }
-    let rewritten =
-        rules::rewritten(&text, &topology, plan.name, plan.scratch, &sources).map_err(anyhow::Error::msg)?;
+    let schedule = settings.moves.get(plan.name).and_then(|of| of.schedule.as_ref());
+    let steps = schedule.map(|schedule| schedule.steps.as_slice());
+    let rewritten = rules::rewritten(&text, &topology, plan.name, plan.scratch, &sources, steps)
+        .map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let server = Opts::from_url(plan.scratch).context("--scratch is mysql://user:password@host:port")?;
     runtime.block_on(must_be_new(&server, &rewritten))?;
     let folder = config.state_dir.join("rehearsal").join(plan.name);
     let rehearsing = Rehearsing::start(&folder, &rewritten.text)?;
-    let mut course = Course::new(plan.name, &rehearsing, &rewritten, form)?;
     let reach = if sources.is_empty() { Reach::Equal } else { Reach::BackAgain };
+    let mut course = Course::new(plan.name, &rehearsing, &rewritten, reach, form)?;
     let ended = course.run(reach);
     let log = rehearsing.log.display().to_string();
     let mut rehearsal = course.rehearsal;
@@ -137,13 +139,19 @@ impl<'a> Course<'a> {
         name: &str,
         rehearsing: &'a Rehearsing,
         rewritten: &'a Rewritten,
+        reach: Reach,
         form: Form,
     ) -> anyhow::Result<Course<'a>> {
         let began_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        // Whose source it is decides what may be done to it.
+        let may = match reach {
+            Reach::Equal => May::Read,
+            Reach::BackAgain => May::Write,
+        };
         let probe = rewritten
             .probed
             .as_ref()
-            .map(|(database, table, key)| Probe::start(rehearsing.options(database), table, key));
+            .map(|(database, table, key)| Probe::start(rehearsing.options(database), table, key, may));
         let rehearsal = Rehearsal { r#move: name.to_owned(), began_at, ..Rehearsal::default() };
         let api = Api::new(&rehearsing.remote)?;
         Ok(Course { rehearsing, rewritten, api, probe, form, rehearsal })
@@ -157,9 +165,9 @@ impl<'a> Course<'a> {
         if reach == Reach::Equal {
             return Ok(());
         }
-        let double = Wish { double_write: Some("sync".into()), ..Wish::default() };
+        let double = Wish { double_write: Some(self.rewritten.double_write.into()), ..Wish::default() };
         self.step("double write on", |course| course.traffic(&double))?;
-        for percent in [1.0, 25.0, 100.0] {
+        for percent in self.rewritten.reads.clone() {
             let reads = Wish { reads: Some(percent), ..Wish::default() };
             self.step(&format!("reads {percent} %"), |course| course.traffic(&reads))?;
         }
@@ -191,6 +199,7 @@ impl<'a> Course<'a> {
             error: done.as_ref().err().map(|error| format!("{error:#}")),
             longest_read_ms: millis(seen.read),
             longest_write_ms: millis(seen.write),
+            changed_rows: seen.changes,
             failed_statements: seen.failed + before.map_or(0, |before| before.failed),
         };
         if self.form == Form::Text {

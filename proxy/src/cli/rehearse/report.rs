@@ -26,9 +26,12 @@ pub(super) struct Step {
     pub detail: String,
     /// Why it failed, if it did.
     pub error: Option<String>,
-    /// The slowest read and the slowest locking read of a client during it; `null` when none could be asked.
+    /// The slowest read and the slowest write or locking read of a client during it; `null` when none could be asked.
     pub longest_read_ms: Option<f64>,
     pub longest_write_ms: Option<f64>,
+    /// Rows that this client has changed, where the source is a copy.
+    #[serde(default)]
+    pub changed_rows: u64,
     /// Statements of that client that failed.
     pub failed_statements: u64,
 }
@@ -49,6 +52,9 @@ impl fmt::Display for Step {
         write!(f, "{sign:6} {:28} {:8.2} s", self.name, self.seconds)?;
         if let (Some(read), Some(write)) = (self.longest_read_ms, self.longest_write_ms) {
             write!(f, "  longest read {read:.0} ms, write {write:.0} ms")?;
+        }
+        if self.changed_rows > 0 {
+            write!(f, ", {} rows changed", self.changed_rows)?;
         }
         if self.failed_statements > 0 {
             write!(f, ", {} statements failed", self.failed_statements)?;

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shardway_routing::topology::{Placement, Side, Tls, Topology};
+use shardway_routing::topology::{DoubleWrite, Placement, Side, Tls, Topology};
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 /// Names of servers have this many bytes at most.
 const NAME_MAX: usize = 64;
 
 /// A rule file for a rehearsal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Rewritten {
     pub text: String,
     /// The move under which it runs, so that nothing of the real one is touched.
@@ -18,16 +18,22 @@ pub(super) struct Rewritten {
     pub databases: BTreeSet<String>,
     /// A table and its shard key, to be asked for while it runs.
     pub probed: Option<(String, String, String)>,
+    /// The mode of double write to rehearse: the operator's, where it is on.
+    pub double_write: &'static str,
+    /// The shares of reads to rehearse: the operator's schedule, where there is one. In percent.
+    pub reads: Vec<f64>,
 }
 
 /// The operator's text with nothing but the move `name`: its targets are databases of their own on the server `scratch`,
-/// its sources those of the rules, or the copies that `sources` names by backend.
+/// its sources those of the rules, or the copies that `sources` names by backend: all of them, or none, since everything
+/// but a copy is the operator's own. `steps` are those of the schedule, in hundredths of a percent.
 pub(super) fn rewritten(
     text: &str,
     topology: &Topology,
     name: &str,
     scratch: &str,
     sources: &BTreeMap<String, String>,
+    steps: Option<&[u16]>,
 ) -> Result<Rewritten, String> {
     let of = topology.moves.iter().find(|of| of.name == name);
     let of = of.ok_or_else(|| format!("the rule file has no [moves.{name}]"))?;
@@ -37,6 +43,8 @@ pub(super) fn rewritten(
         name: format!("{name}_rehearsal"),
         databases: BTreeSet::new(),
         probed: None,
+        double_write: mode(of.double_write),
+        reads: steps.map_or_else(|| vec![1.0, 25.0, 100.0], percentages),
     };
     let mut kept = BTreeSet::new();
     let mut backends: BTreeMap<String, String> = BTreeMap::new();
@@ -45,6 +53,15 @@ pub(super) fn rewritten(
         let logical = &topology.database_of(table.database).name;
         if let (Placement::Sharded(layout), None) = (&table.placement, &rewritten.probed) {
             rewritten.probed = Some((logical.clone(), table.name.clone(), layout.key.clone()));
+        }
+        for node in table.placement(Side::Source).nodes() {
+            let backend = &topology.backend(node.backend).name;
+            if !sources.is_empty() && !sources.contains_key(backend) {
+                return Err(format!(
+                    "rows of `{}` are on `{backend}` too: give --source {backend}=…",
+                    table.name
+                ));
+            }
         }
         let mut nodes = Array::new();
         for node in table.placement(Side::Target).nodes() {
@@ -88,6 +105,20 @@ pub(super) fn rewritten(
     only_this_move(&mut document, name, &rewritten.name, &kept);
     rewritten.text = document.to_string();
     Ok(rewritten)
+}
+
+fn mode(of: DoubleWrite) -> &'static str {
+    match of {
+        DoubleWrite::Off | DoubleWrite::Sync => "sync",
+        DoubleWrite::Strict => "strict",
+        DoubleWrite::Async => "async",
+    }
+}
+
+/// Hundredths as percent; the switch needs all reads on the target.
+fn percentages(steps: &[u16]) -> Vec<f64> {
+    let last = steps.last().filter(|last| **last < 10_000).map(|_| 100.0);
+    steps.iter().map(|step| f64::from(*step) / 100.0).chain(last).collect()
 }
 
 /// The key of a table in the file: with its database or without.
@@ -165,7 +196,7 @@ when = "missing_rows > 0"
     fn rehearsal(name: &str, sources: &[(&str, &str)]) -> Result<Rewritten, String> {
         let (topology, _) = rule_file::load(std::path::Path::new("rules.toml"), RULES, 1).unwrap();
         let sources = sources.iter().map(|(name, url)| ((*name).to_owned(), (*url).to_owned())).collect();
-        rewritten(RULES, &topology, name, "mysql://x:y@scratch:9", &sources)
+        rewritten(RULES, &topology, name, "mysql://x:y@scratch:9", &sources, Some(&[50, 5_000]))
     }
 
     #[test]
@@ -186,6 +217,7 @@ when = "missing_rows > 0"
         }
         assert_eq!(topology.tables.len(), 2);
         assert_eq!(settings.moves["shop_rehearsal"].copy.rows, 500);
+        assert_eq!((rewritten.double_write, &rewritten.reads), ("sync", &vec![0.5, 50.0, 100.0]));
         assert_eq!(Vec::from_iter(&rewritten.databases), ["shop_rehearsal_s0", "shop_rehearsal_s1"]);
         assert!(rewritten.text.contains("# the people"));
     }
@@ -193,6 +225,11 @@ when = "missing_rows > 0"
     #[test]
     fn a_move_or_a_backend_that_is_not_there_is_told() {
         assert!(rehearsal("other", &[]).unwrap_err().contains("no [moves.other]"));
-        assert!(rehearsal("shop", &[("s9", "mysql://u@h:1/d")]).unwrap_err().contains("no backend `s9`"));
+        let with = |other| [("legacy", "mysql://u@h:1/d"), other];
+        let why = rehearsal("shop", &with(("s9", "mysql://u@h:1/d"))).unwrap_err();
+        assert!(why.contains("no backend `s9`"), "{why}");
+        // What is no copy is the operator's own source, and would be written.
+        let why = rehearsal("shop", &[("s0", "mysql://u@h:1/d")]).unwrap_err();
+        assert!(why.contains("--source legacy="), "{why}");
     }
 }

@@ -3,14 +3,15 @@
 //! - Full: the dump tool in one snapshot, with the position in the log, compressed. Statements on the move's tables are
 //!   held until the tool has its snapshot, at most as long as a switch may hold them, so that the sums taken beside it are
 //!   of the same rows. When they cannot be held the dump is as consistent, and only its sums are not known.
-//! - Incremental: the log since the last backup, fetched with the log tool.
-//! - A full backup counts as verified when it has been loaded into a database of its own and adds up to the same sums. That
-//!   database is dropped again.
-//! - Restoring writes a database of its own too, beside the tables that clients use; it never touches those.
+//! - Incremental: the log since the last backup, fetched with the log tool, up to a place at which sums are taken too.
+//! - A backup counts as verified when it has been loaded into a database of its own (an incremental one: the full one that
+//!   it leads back to, and the logs since) and adds up to the same sums. That database is dropped again.
+//! - Restoring writes a database of its own too, beside the tables that clients use; it never touches those (`restore`).
 //!
 //! Every backup has a folder with a manifest, written last: a folder without one is half a backup, and is not listed.
 
 mod manifest;
+mod restore;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,15 +20,15 @@ use std::time::Duration;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use serde::{Deserialize, Serialize};
-use shardway_migration::backup::{self, Part, Sum};
+use shardway_migration::backup::{self, Part};
 use shardway_migration::connection::connect;
-use shardway_migration::image::quoted;
 use shardway_migration::position::Position;
 use shardway_migration::stream;
 use shardway_routing::refusal;
 use shardway_routing::topology::{Server, Side, Topology};
 
 pub use manifest::{Manifest, PartReport, VerifiedBackup};
+pub use restore::Restored;
 
 use super::tools::{self, Tool};
 use super::{Moves, find};
@@ -54,7 +55,7 @@ pub enum Kind {
 }
 
 impl Moves {
-    /// Makes a backup of the source's tables and, when it is a full one, tries it.
+    /// Makes a backup of the source's tables, and tries it.
     ///
     /// # Errors
     /// SHD1468 without a tool; what the tool said.
@@ -83,7 +84,8 @@ impl Moves {
                     let why = format!("{name} has no full backup to go on from");
                     refusal::BACKUP_UNUSABLE.because(why).to_string()
                 })?;
-                let (tool, reports) = self.incremental(name, &parts, last, &folder).await?;
+                let (tool, reports) =
+                    self.incremental(name, &snapshot.topology, &parts, last, &folder).await?;
                 (tool, reports, Some(last.id))
             }
         };
@@ -100,13 +102,11 @@ impl Moves {
             not_verified: Some("it has not been tried".to_owned()),
         };
         self.keep_manifest(name, &manifest)?;
-        if ask.kind == Kind::Full {
-            match self.try_backup(&manifest, &parts).await {
-                Ok(verified) => (manifest.verified, manifest.not_verified) = (Some(verified), None),
-                Err(why) => manifest.not_verified = Some(why),
-            }
-            self.keep_manifest(name, &manifest)?;
+        match self.try_backup(&[before, vec![manifest.clone()]].concat(), id, &parts).await {
+            Ok(verified) => (manifest.verified, manifest.not_verified) = (Some(verified), None),
+            Err(why) => manifest.not_verified = Some(why),
         }
+        self.keep_manifest(name, &manifest)?;
         tracing::info!(r#move = name, id, kind, verified = manifest.verified.is_some(), "a backup was made");
         Ok(manifest)
     }
@@ -121,8 +121,10 @@ impl Moves {
         let (_, of) = find(topology, name)?;
         let settings = self.settings(name).backup;
         let mut versions = Vec::new();
+        let mut identities = Vec::new();
         for part in parts {
             versions.push(version(&part.server).await?);
+            identities.push(position(&part.server).await?.server);
         }
         let tool = Tool::dump(&settings.dump, versions.first().map(String::as_str).unwrap_or_default())?;
         let names = gates(topology, &of.tables);
@@ -145,8 +147,9 @@ impl Moves {
         }
         drop(held);
         let mut reports = Vec::new();
-        for ((part, version), dump) in parts.iter().zip(versions).zip(dumps) {
+        for (((part, version), server), dump) in parts.iter().zip(versions).zip(identities).zip(dumps) {
             let (position, file) = dump.ended().await?;
+            let position = Position { server, ..position };
             reports.push(PartReport {
                 server: format!("{}:{}", part.server.host, part.server.port),
                 server_version: version,
@@ -156,149 +159,113 @@ impl Moves {
                 tables: Vec::new(),
             });
         }
-        for ((report, part), mut connection) in reports.iter_mut().zip(parts).zip(beside) {
-            if is_exact {
-                let sums = backup::sums(&mut connection, part, &part.database).await;
-                report.tables = sums.map_err(|error| error.to_string())?;
-            }
-            connection.disconnect().await.map_err(|error| error.to_string())?;
-        }
+        let beside = if is_exact { beside } else { Vec::new() };
+        add_up(&mut reports, parts, beside).await?;
         Ok((tool.to_string(), reports))
     }
 
     async fn incremental(
         &self,
         name: &str,
+        topology: &Topology,
         parts: &[Part],
         last: &Manifest,
         folder: &Path,
     ) -> Result<(String, Vec<PartReport>), String> {
-        let settings = self.settings(name).backup;
+        let (_, of) = find(topology, name)?;
+        let limit = Duration::from_millis(of.hold_ms);
+        let held = self.shared.gates.hold(&gates(topology, &of.tables), limit).await;
+        let beside = match &held {
+            Ok(_) => tokio::time::timeout(limit, ends(parts, Beside::Snapshots)).await.ok(),
+            Err(_) => None,
+        };
+        drop(held);
+        let (positions, beside) = match beside {
+            Some(found) => found?,
+            None => ends(parts, Beside::Nothing).await?,
+        };
+        let tool = self.settings(name).backup.log;
         let mut reports: Vec<PartReport> = Vec::new();
         let mut used = String::new();
-        for part in parts {
+        for (part, position) in parts.iter().zip(positions) {
             let server = format!("{}:{}", part.server.host, part.server.port);
-            if reports.iter().any(|report| report.server == server) {
-                continue;
-            }
-            let before = last.parts.iter().find(|report| report.server == server).ok_or_else(|| {
-                refusal::BACKUP_UNUSABLE
-                    .because(format!("backup {} knows nothing of {server}", last.id))
-                    .to_string()
-            })?;
             let server_version = version(&part.server).await?;
-            let tool = Tool::log(&settings.log, &server_version)?;
-            let position = position(&part.server).await?;
-            let files = tools::log(&tool, &part.server, &before.position, &position, folder).await?;
-            used = tool.to_string();
+            let mut files = Vec::new();
+            // A server has one log, whatever it has of the move.
+            if reports.iter().all(|report| report.server != server) {
+                let before = goes_on_from(last, &server, &position)?;
+                let tool = Tool::log(&tool, &server_version)?;
+                files = tools::log(&tool, &part.server, &before, &position, folder).await?;
+                used = tool.to_string();
+            }
+            let database = part.database.clone();
             reports.push(PartReport {
                 server,
                 server_version,
-                database: part.database.clone(),
+                database,
                 position,
                 files,
                 tables: Vec::new(),
             });
         }
+        add_up(&mut reports, parts, beside).await?;
         Ok((used, reports))
-    }
-
-    /// Loads a full backup into databases of its own on the source's servers, adds up, and drops them.
-    async fn try_backup(&self, manifest: &Manifest, parts: &[Part]) -> Result<VerifiedBackup, String> {
-        let began = std::time::Instant::now();
-        let mut rows = 0;
-        for (part, report) in parts.iter().zip(&manifest.parts) {
-            let scratch = format!("{}_try_backup_{}", part.database, manifest.id);
-            let loaded = load(part, report, manifest, &scratch).await;
-            let dropped = async {
-                let mut connection = plain(&part.server).await?;
-                connection.query_drop(format!("DROP DATABASE IF EXISTS {}", quoted(&scratch))).await?;
-                connection.disconnect().await
-            };
-            dropped.await.map_err(|error| format!("{scratch} was not dropped: {error}"))?;
-            let found = loaded?;
-            rows += found.iter().map(|sum| sum.rows).sum::<u64>();
-            if report.tables.is_empty() {
-                return Err(
-                    "it can be loaded; its rows were not compared, because statements could not be held \
-                            while it began"
-                        .to_owned(),
-                );
-            }
-            if found != report.tables {
-                let differ: Vec<&str> = found
-                    .iter()
-                    .filter(|sum| !report.tables.contains(sum))
-                    .map(|sum| sum.table.as_str())
-                    .collect();
-                return Err(format!("its rows add up to something else in {}", differ.join(", ")));
-            }
-        }
-        Ok(VerifiedBackup { at: now_s(), rows, seconds: began.elapsed().as_secs_f64() })
-    }
-
-    /// Loads a backup beside the tables that clients use. Returns how they can take its place.
-    ///
-    /// # Errors
-    /// SHD1469 when it cannot be used; a database of that name that is there already is left alone.
-    pub(super) async fn restore_beside(&self, name: &str, id: u64, point: u64) -> Result<String, String> {
-        let unusable = |why: String| refusal::BACKUP_UNUSABLE.because(why).to_string();
-        let backups = self.backups(name)?;
-        let manifest = backups.iter().rev().find(|of| of.id <= id && of.kind == Kind::Full);
-        let manifest = manifest.ok_or_else(|| unusable(format!("backup {id} leads to no full one")))?;
-        let snapshot = self.shared.snapshot();
-        let (by, _) = find(&snapshot.topology, name)?;
-        let moving = self.moving(&snapshot.topology, by).map_err(|error| error.to_string())?;
-        let mut told = Vec::new();
-        for (part, report) in backup::parts(&moving, Side::Source).iter().zip(&manifest.parts) {
-            let beside = format!("{}_restored_{point}", part.database);
-            let found = load(part, report, manifest, &beside).await?;
-            if !report.tables.is_empty() && found != report.tables {
-                return Err(unusable(format!(
-                    "{beside}: the rows add up to something else than when they were dumped"
-                )));
-            }
-            let rows: u64 = found.iter().map(|sum| sum.rows).sum();
-            let swap: Vec<String> = found
-                .iter()
-                .map(|sum| {
-                    let (live, table) = (quoted(&part.database), quoted(&sum.table));
-                    let old = quoted(&format!("{}_before_restore", sum.table));
-                    format!("{live}.{table} TO {live}.{old}, {}.{table} TO {live}.{table}", quoted(&beside))
-                })
-                .collect();
-            told.push(format!(
-                "{}: {beside} has {rows} rows of backup {} at {}; with the clients stopped, RENAME TABLE {} puts them in place",
-                report.server,
-                manifest.id,
-                report.position,
-                swap.join(", ")
-            ));
-        }
-        Ok(told.join("\n"))
     }
 }
 
-/// Loads one part into a new database and adds it up.
-async fn load(part: &Part, report: &PartReport, manifest: &Manifest, into: &str) -> Result<Vec<Sum>, String> {
-    let told = |error: mysql_async::Error| format!("{into}: {error}");
-    let file = report.files.first().ok_or("a full backup without a file")?;
-    let path = manifest.folder.join(&file.name);
-    tools::is_whole(&path, file).await?;
-    let mut connection = plain(&part.server).await.map_err(told)?;
-    // What is tried or restored beside is nothing for replicas; without the privilege it is merely more for them to do.
-    let _ = connection.query_drop("SET SESSION sql_log_bin = 0").await;
-    connection.query_drop(format!("CREATE DATABASE {}", quoted(into))).await.map_err(told)?;
-    connection.query_drop(format!("USE {}", quoted(into))).await.map_err(told)?;
-    let mut statements = tools::statements(path);
-    while let Some(statement) = statements.recv().await {
-        connection.query_drop(statement?).await.map_err(told)?;
+/// What is to be had beside the ends of logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Snapshots,
+}
+
+/// Where the logs of the parts' servers end, one place a server; and what the parts' rows are at that moment, as long as
+/// nobody writes.
+async fn ends(parts: &[Part], beside: Beside) -> Result<(Vec<Position>, Vec<Conn>), String> {
+    let (mut positions, mut snapshots): (Vec<Position>, Vec<Conn>) = (Vec::new(), Vec::new());
+    for part in parts {
+        let known =
+            parts.iter().zip(&positions).find(|(known, _)| known.server.is_same_process(&part.server));
+        let position = match known {
+            Some((_, known)) => known.clone(),
+            None => position(&part.server).await?,
+        };
+        positions.push(position);
     }
-    connection.disconnect().await.map_err(told)?;
-    let mut connection = connect(&part.server).await.map_err(told)?;
-    let sums = backup::sums(&mut connection, part, into).await.map_err(|error| format!("{into}: {error}"));
-    connection.disconnect().await.map_err(told)?;
-    sums
+    if beside == Beside::Snapshots {
+        for part in parts {
+            snapshots.push(snapshot(&part.server).await.map_err(|error| error.to_string())?);
+        }
+    }
+    Ok((positions, snapshots))
+}
+
+/// Where the log of a backup begins that goes on from another: at the earliest place that any of its parts needs.
+fn goes_on_from(last: &Manifest, server: &str, end: &Position) -> Result<Position, String> {
+    let unusable = |why: String| refusal::BACKUP_UNUSABLE.because(why).to_string();
+    let known = last.parts.iter().filter(|report| report.server == server).map(|report| &report.position);
+    let first = known.reduce(|one, other| if other.is_before(one) { other } else { one });
+    let first = first.ok_or_else(|| unusable(format!("backup {} knows nothing of {server}", last.id)))?;
+    let is_another = first.server.is_some() && end.server.is_some() && first.server != end.server;
+    if is_another || end.is_before(first) {
+        let why = format!(
+            "backup {} ends at {first} in a log that {server} does not go on with; make a full one",
+            last.id
+        );
+        return Err(unusable(why));
+    }
+    Ok(first.clone())
+}
+
+/// Notes what the parts' rows add up to in their snapshots, where there are any.
+async fn add_up(reports: &mut [PartReport], parts: &[Part], beside: Vec<Conn>) -> Result<(), String> {
+    for ((report, part), mut connection) in reports.iter_mut().zip(parts).zip(beside) {
+        let sums = backup::sums(&mut connection, part, &part.database).await;
+        report.tables = sums.map_err(|error| error.to_string())?;
+        connection.disconnect().await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// A connection with no settings but its own: a dump brings what it needs.

@@ -1,6 +1,7 @@
 //! Rollback points: what held at a moment, so that a person can say "back to there".
 //!
-//! One is made before and one after every switch, outside the time in which statements are held, and on demand. A point
+//! One is made before and one after every switch, outside the time in which statements are held, and on demand; before an
+//! emergency of what can be had at once. A point
 //! carries the text of its rules, so it does not depend on the history. The last 50 of a move are kept, in one file a
 //! move, and the one that a rollback under way leads to. A server that is away is named in the point; that there is no
 //! point keeps no switch from happening.
@@ -26,6 +27,8 @@ use crate::durable;
 const KEPT: usize = 50;
 /// How long a server may take to tell about itself when a switch waits for it.
 const ASK_MAX: Duration = Duration::from_millis(800);
+/// The same in an emergency, which waits for nobody who is away.
+const ASK_AT_ONCE: Duration = Duration::from_millis(300);
 /// The same when nobody waits.
 const ASK_PATIENTLY: Duration = Duration::from_secs(10);
 
@@ -178,7 +181,15 @@ impl Moves {
     pub(in crate::control) async fn points_before(&self, old: &Topology, new: &Topology, rules: &Version) {
         for (of, from, to) in switches(old, new) {
             let made = self.new_point(old, &of, from, rules, ASK_MAX).await;
-            self.keep(&of, made, &format!("before-switch-to-{}-#", to.name()), to);
+            self.keep(&of, made, &format!("before-switch-to-{}-#", to.name()), &reason(to));
+        }
+    }
+
+    /// Before an emergency takes writes to a side: what can be had at once.
+    pub(in crate::control) async fn points_at_once(&self, old: &Topology, new: &Topology, rules: &Version) {
+        for (of, from, to) in switches(old, new) {
+            let made = self.new_point(old, &of, from, rules, ASK_AT_ONCE).await;
+            self.keep(&of, made, "before-emergency-#", &format!("an emergency: {}", reason(to)));
         }
     }
 
@@ -193,7 +204,7 @@ impl Moves {
             let snapshot = moves.shared.snapshot();
             for (of, _, to) in switched {
                 let made = moves.new_point(&snapshot.topology, &of, to, &rules, ASK_PATIENTLY).await;
-                moves.keep(&of, made, &format!("after-switch-to-{}-#", to.name()), to);
+                moves.keep(&of, made, &format!("after-switch-to-{}-#", to.name()), &reason(to));
             }
         });
     }
@@ -217,16 +228,23 @@ impl Moves {
         }
     }
 
-    fn keep(&self, of: &str, made: Result<Point, String>, name: &str, to: Side) {
-        let reason = format!("a switch of writes to the {}", to.name());
+    fn keep(&self, of: &str, made: Result<Point, String>, name: &str, reason: &str) {
         let kept = made.and_then(|point| {
-            self.points.add(of, Point { name: name.to_owned(), reason, ..point }, self.leads_to(of))
+            self.points.add(
+                of,
+                Point { name: name.to_owned(), reason: reason.to_owned(), ..point },
+                self.leads_to(of),
+            )
         });
         match kept {
             Ok(point) => tracing::info!(r#move = of, point = point.name, "a rollback point was made"),
             Err(error) => tracing::error!(r#move = of, error, "a switch goes on without its rollback point"),
         }
     }
+}
+
+fn reason(to: Side) -> String {
+    format!("a switch of writes to the {}", to.name())
 }
 
 /// Moves whose writes change sides: name, from, to.

@@ -7,6 +7,7 @@
 //! How far it is lies in a file of its own, written before and after each step. Every step finds out what is done
 //! already, so a process that finds a rollback under way as it starts runs it again from the beginning.
 
+mod report;
 mod work;
 
 use std::collections::BTreeMap;
@@ -14,13 +15,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use shardway_migration::phase::{Phase, State};
 use shardway_migration::verify::Mode;
 use shardway_routing::refusal;
 use shardway_routing::topology::Side;
 
-use super::part::NotSynchronised;
 use super::points::Point;
 use super::state::Target;
 use super::{Moves, find};
@@ -29,76 +28,10 @@ use crate::control::{Control, rule_file};
 use crate::durable;
 use work::Told;
 
+pub use report::{Ask, Manner, Outcome, Rollback, StepReport, StepState};
+
 /// The alert of an emergency.
 pub const ALERT: &str = "emergency_rollback";
-
-/// What an operator asks for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Ask {
-    pub manner: Manner,
-    /// The point whose rules and, with `restore`, whose rows are wanted.
-    pub to: Option<String>,
-    /// How both sides are compared at the end: a mode of `verify`, or `none`.
-    pub verify: Option<String>,
-    /// Restore the point's backup beside the source's tables.
-    pub restore: bool,
-    /// The operator knows what it may cost.
-    pub yes: bool,
-}
-
-/// Whether the source may lack writes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Manner {
-    #[default]
-    Planned,
-    Emergency,
-}
-
-/// A rollback, under way or over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rollback {
-    pub ask: Ask,
-    /// Seconds since 1970.
-    pub started_at: u64,
-    pub finished_at: Option<u64>,
-    pub outcome: Outcome,
-    pub steps: Vec<StepReport>,
-    /// After an emergency.
-    pub not_synchronised: Option<NotSynchronised>,
-}
-
-/// How a rollback ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Running,
-    Done,
-    Failed,
-}
-
-/// One step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepReport {
-    pub step: String,
-    pub state: StepState,
-    pub detail: String,
-    pub seconds: f64,
-}
-
-/// How a step is, or ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepState {
-    Running,
-    Done,
-    /// There was nothing to do.
-    Skipped,
-    Failed,
-    /// The process ended; the rollback began again.
-    Interrupted,
-}
 
 /// The last rollback of every move.
 #[derive(Debug)]
@@ -202,6 +135,7 @@ pub async fn rollback(control: &Arc<Control>, name: &str, ask: Ask) -> Result<Ro
             outcome: Outcome::Running,
             steps: Vec::new(),
             not_synchronised: None,
+            restored: Vec::new(),
         };
         Course { control: &control, name: &name, point, record }.run().await
     });
@@ -301,6 +235,7 @@ impl Course<'_> {
         {
             self.record.started_at = before.started_at;
             self.record.steps = before.steps;
+            self.record.restored = before.restored;
             for step in &mut self.record.steps {
                 if step.state == StepState::Running {
                     step.state = StepState::Interrupted;
@@ -311,7 +246,11 @@ impl Course<'_> {
             Manner::Planned => self.planned().await,
             Manner::Emergency => self.emergency().await,
         };
-        self.record.outcome = if ended.is_ok() { Outcome::Done } else { Outcome::Failed };
+        self.record.outcome = match ended {
+            Err(()) => Outcome::Failed,
+            Ok(()) if self.record.restored.is_empty() => Outcome::Done,
+            Ok(()) => Outcome::AwaitsAPerson,
+        };
         self.record.finished_at = Some(now_s());
         if let Err(error) = self.control.moves.rollbacks.save(self.name, &self.record) {
             tracing::error!(r#move = self.name, error, "how the rollback ended is not kept");
@@ -321,16 +260,32 @@ impl Course<'_> {
 
     async fn planned(&mut self) -> Result<(), ()> {
         let (control, name) = (self.control, self.name);
-        let (point, ask) = (self.point.clone(), self.record.ask.clone());
+        let point = self.point.clone();
         if is_closed(control, name) {
-            return self.step("data", work::data(control, name, point.as_ref(), &ask)).await;
+            return self.data().await;
         }
         self.step("stop", work::stop(control, name)).await?;
         self.step("traffic", work::to_source(control, name)).await?;
-        self.step("data", work::data(control, name, point.as_ref(), &ask)).await?;
+        self.data().await?;
         self.step("rules", work::rules(control, name, point.as_ref())).await?;
+        if !self.record.restored.is_empty() {
+            let why = "the rows that clients use are not the restored ones yet; when they are, the target differs from them";
+            return self.step("validate", async { Ok(Told::Skipped(why.to_owned())) }).await;
+        }
         let mode = self.record.ask.verify.clone().unwrap_or_else(|| "hash".to_owned());
         self.step("validate", work::validate(control, name, &mode)).await
+    }
+
+    /// Restores beside the source's tables, where that is asked for.
+    async fn data(&mut self) -> Result<(), ()> {
+        let (point, ask) = (self.point.clone(), self.record.ask.clone());
+        // Of a rollback that a crash interrupted; it is there already.
+        let mut restored = self.record.restored.clone();
+        let done = work::data(self.control, self.name, point.as_ref(), &ask, &mut restored);
+        self.step("data", done).await?;
+        self.record.restored = restored;
+        self.note();
+        Ok(())
     }
 
     async fn emergency(&mut self) -> Result<(), ()> {
@@ -365,6 +320,7 @@ impl Course<'_> {
         let (state, detail) = match &done {
             Ok(Told::Done(detail)) => (StepState::Done, detail.clone()),
             Ok(Told::Skipped(detail)) => (StepState::Skipped, detail.clone()),
+            Ok(Told::AwaitsAPerson(detail)) => (StepState::AwaitsAPerson, detail.clone()),
             Err(error) => (StepState::Failed, error.clone()),
         };
         tracing::info!(r#move = self.name, step, ?state, detail, "rollback");

@@ -1,21 +1,26 @@
 //! Reads that go over by the schedule of the rules: what clients see decides, and the rule file is edited as a person would.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use shardway_migration::phase::{Phase, State};
 use shardway_migration::reading::Reading;
-use shardway_migration::schedule::{Course, Decision, ScheduleReport, Seen};
+use shardway_migration::schedule::{Course, Decision, STATEMENTS_MIN, ScheduleReport, Seen};
 use shardway_migration::settings::Schedule;
+use shardway_migration::verify::Mode;
 use shardway_routing::topology::{DoubleWrite, Move, Side};
+use tokio::task::JoinHandle;
 
+use crate::control::store::now_s;
 use crate::control::traffic::{self, Wish};
 use crate::control::{Control, rule_file};
 use crate::latency::Counts;
 use crate::metrics::{MoveMetrics, Served};
 
-/// Fewer statements than this say nothing about how long they take.
-const STATEMENTS_MIN: u64 = 100;
+/// Between two comparisons of which none succeeds.
+const COMPARE_EVERY: Duration = Duration::from_secs(5);
 
 /// How long clients' statements took during the last looks.
 #[derive(Debug, Default)]
@@ -47,9 +52,26 @@ impl Lately {
 /// A schedule on its way.
 #[derive(Debug, Default)]
 pub(super) struct Scheduled {
-    course: Course,
-    /// When the step began, and what the sides had served then.
-    began: Option<(u64, [Past; 2])>,
+    /// `None`: not looked at yet.
+    course: Option<Course>,
+    began: Option<Began>,
+    /// What the source served in the last step in which that was much: at the end, reads leave it nothing.
+    source_before: Past,
+    /// A comparison, and when it began.
+    comparing: Option<(Instant, JoinHandle<()>)>,
+}
+
+/// What was when a step began.
+#[derive(Debug, Clone)]
+struct Began {
+    /// As the course knows it.
+    at_ms: u64,
+    /// Seconds since 1970.
+    at: u64,
+    /// What the sides had served.
+    served: [Past; 2],
+    /// Shadow reads that had differed.
+    shadow_mismatches: u64,
 }
 
 /// What a side had served at some moment.
@@ -84,22 +106,35 @@ impl Scheduled {
         now_ms: u64,
     ) -> ScheduleReport {
         let now = [Side::Source, Side::Target].map(|side| Past::now(metrics.of(side)));
-        if self.began.as_ref().map(|(began, _)| *began) != self.course.step_began_ms() || self.began.is_none()
-        {
-            self.began = Some((self.course.step_began_ms().unwrap_or(now_ms), now.clone()));
+        let resumed = || Course::resumed(control.moves.of(&of.name).scheduled);
+        let step_began_ms = self.course.get_or_insert_with(resumed).step_began_ms();
+        let began = self.begin(control, of, step_began_ms, &now, now_ms);
+        let [on_source, on_target] = &now;
+        let (mut source, target) = (on_source.since(&began.served[0]), on_target.since(&began.served[1]));
+        if source.latency.total() < STATEMENTS_MIN {
+            source = self.source_before.clone();
         }
-        let began = self.began.iter().flat_map(|(_, began)| began);
-        let served: Vec<Past> = now.iter().zip(began).map(|(now, began)| now.since(began)).collect();
+        let not_ready = not_ready(control, of);
+        if schedule.gates.mismatches.is_some() && not_ready.is_none() {
+            self.compare(control, of, began.at);
+        }
         let seen = Seen {
             now_ms,
             reads: of.reads,
-            not_ready: not_ready(control, of),
-            error_rate: error_rate(&served[1]),
-            p99_ratio: p99_ratio(&served[0], &served[1]),
-            mismatches: mismatches(control, of),
+            not_ready,
+            on_source: source.latency.total(),
+            on_target: target.failed + target.latency.total(),
+            error_rate: error_rate(&target),
+            p99_ratio: p99_ratio(&source, &target),
+            mismatches: mismatches(control, of, &began),
             lag_s,
         };
-        if let Decision::Go { reads, why } = self.course.on(schedule, &seen) {
+        let course = self.course.get_or_insert_with(resumed);
+        let decision = course.on(schedule, &seen);
+        if let Err(error) = keep(control, of, course) {
+            tracing::warn!(r#move = of.name, error, "how far the schedule is is not kept");
+            course.failed(&error);
+        } else if let Decision::Go { reads, why } = decision {
             tracing::info!(
                 r#move = of.name,
                 reads = f64::from(reads) / 100.0,
@@ -108,11 +143,73 @@ impl Scheduled {
             );
             if let Err(error) = carry_out(control, of, reads, &why).await {
                 tracing::warn!(r#move = of.name, error, "the schedule cannot move reads");
-                self.course.failed(&error);
+                course.failed(&error);
             }
         }
-        self.course.report(schedule)
+        course.report(schedule)
     }
+
+    /// Notes what is when a step begins.
+    fn begin(
+        &mut self,
+        control: &Control,
+        of: &Move,
+        step_began_ms: Option<u64>,
+        now: &[Past; 2],
+        now_ms: u64,
+    ) -> Began {
+        match &self.began {
+            Some(began) if Some(began.at_ms) == step_began_ms => began.clone(),
+            before => {
+                let source = before.as_ref().map(|began| now[0].since(&began.served[0]));
+                if let Some(source) = source.filter(|source| source.latency.total() >= STATEMENTS_MIN) {
+                    self.source_before = source;
+                }
+                let began = Began {
+                    at_ms: step_began_ms.unwrap_or(now_ms),
+                    at: now_s(),
+                    served: now.clone(),
+                    shadow_mismatches: control.shared.shadow.of(&of.name).mismatches(),
+                };
+                self.began.insert(began).clone()
+            }
+        }
+    }
+
+    /// Compares a sample when nobody has compared since the step began.
+    fn compare(&mut self, control: &Control, of: &Move, began_at: u64) {
+        let is_recent = |(since, comparing): &(Instant, JoinHandle<()>)| {
+            !comparing.is_finished() || since.elapsed() < COMPARE_EVERY
+        };
+        // Whole seconds are all that is known of when a comparison ended.
+        if now_s() <= began_at
+            || has_compared(control, of, began_at)
+            || self.comparing.as_ref().is_some_and(is_recent)
+        {
+            return;
+        }
+        let Some(mode) = Mode::named("sample") else { return };
+        let (moves, name) = (Arc::clone(&control.moves), of.name.clone());
+        let comparing = tokio::spawn(async move {
+            if let Err(error) = moves.compare(&name, &mode).await {
+                tracing::info!(r#move = name, %error, "the schedule could not compare the sides");
+            }
+        });
+        self.comparing = Some((Instant::now(), comparing));
+    }
+}
+
+/// Keeps what must outlive the process.
+fn keep(control: &Control, of: &Move, course: &Course) -> Result<(), String> {
+    if control.moves.of(&of.name).scheduled == *course.kept() {
+        return Ok(());
+    }
+    control.moves.states.change(&of.name, |state| state.scheduled.clone_from(course.kept()))
+}
+
+fn has_compared(control: &Control, of: &Move, began_at: u64) -> bool {
+    let verified = control.moves.of(&of.name).last_verify;
+    verified.is_some_and(|verified| verified.mode != "count" && verified.finished_at > began_at)
 }
 
 fn not_ready(control: &Control, of: &Move) -> Option<String> {
@@ -145,8 +242,18 @@ fn p99_ratio(source: &Past, target: &Past) -> Reading {
     }
 }
 
-fn mismatches(control: &Control, of: &Move) -> Reading {
-    control.moves.of(&of.name).last_verify.map(|verified| verified.different as f64).into()
+/// What is known to differ counts whenever it was found; that nothing does must have been seen in this step.
+fn mismatches(control: &Control, of: &Move, began: &Began) -> Reading {
+    let known = control.moves.of(&of.name);
+    let compared = known.last_verify.as_ref();
+    // Counts name no rows that could be noted as open.
+    let counted = compared.filter(|verified| verified.mode == "count").map_or(0, |counted| counted.different);
+    let shadow = control.shared.shadow.of(&of.name).mismatches().saturating_sub(began.shadow_mismatches);
+    let found = known.open_mismatches.max(counted) + shadow;
+    if found == 0 && !has_compared(control, of, began.at) {
+        return Reading::Unknown;
+    }
+    Reading::Is(found as f64)
 }
 
 /// Edits the rule file as a person would. A file with changes that are not in force is somebody's work under way.

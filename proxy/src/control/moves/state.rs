@@ -10,6 +10,7 @@ use shardway_migration::cleanup::Holder;
 use shardway_migration::phase::{Event, State};
 use shardway_migration::position::Position;
 use shardway_migration::report::{LastSwitch, LastVerify, Progress};
+use shardway_migration::schedule;
 use shardway_routing::topology::Side;
 
 use super::drift::Drift;
@@ -58,6 +59,9 @@ pub struct MoveState {
     /// Where parameters of servers are changed, or are about to be.
     #[serde(default)]
     pub tuned: Vec<Holder>,
+    /// What the schedule of its reads must not forget.
+    #[serde(default)]
+    pub scheduled: schedule::Kept,
     /// Since an emergency rollback, until a person has taken care of what the target alone has.
     #[serde(default)]
     pub parted: Option<Parted>,
@@ -131,6 +135,7 @@ impl Default for MoveState {
             open_mismatches: 0,
             last_error: None,
             tuned: Vec::new(),
+            scheduled: schedule::Kept::default(),
             parted: None,
         }
     }

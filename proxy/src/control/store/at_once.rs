@@ -51,7 +51,13 @@ impl RuleStore {
         if !refusals.is_empty() {
             return Err(refusals.join("\n"));
         }
-        let quiet = tokio::time::timeout(QUIET, self.moves.quiet()).await;
+        // Beside what is waited for anyway.
+        let point = async {
+            if let Some(in_force) = self.in_force() {
+                self.moves.points_at_once(&before, &topology, &in_force).await;
+            }
+        };
+        let (quiet, ()) = tokio::join!(tokio::time::timeout(QUIET, self.moves.quiet()), point);
         let is_quiet = matches!(quiet, Ok(Ok(_)));
         let names: Vec<GateName> = change.holds().into_iter().map(gate_name).collect();
         let held = self.shared.gates.hold(&names, HOLD).await;

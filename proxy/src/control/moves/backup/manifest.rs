@@ -35,10 +35,11 @@ pub struct PartReport {
     pub server: String,
     pub server_version: String,
     pub database: String,
-    /// A full one has everything up to here, an incremental one at least.
+    /// It leads to the rows as they were here.
     pub position: Position,
+    /// Of an incremental one: the server's log, with the first of its parts.
     pub files: Vec<File>,
-    /// Of a full one: what the rows add up to at the position, when that is known.
+    /// What the rows add up to at the position, when that is known.
     pub tables: Vec<Sum>,
 }
 

@@ -10,6 +10,7 @@ use shardway_routing::topology::{Capture, DoubleWrite, Move, Side};
 use shardway_routing::transition::{Facts as _, SourceKept};
 
 use super::{ALERT, Ask};
+use crate::control::moves::backup::Restored;
 use crate::control::moves::find;
 use crate::control::moves::part::NotSynchronised;
 use crate::control::moves::points::Point;
@@ -27,6 +28,8 @@ const TRIES: u32 = 3;
 pub(super) enum Told {
     Done(String),
     Skipped(String),
+    /// The rest is for a person.
+    AwaitsAPerson(String),
 }
 
 /// What is not synchronised, in one line.
@@ -147,12 +150,13 @@ fn in_file(control: &Control, before: &str, after: &str) -> Result<(), String> {
     rule_file::replace(file, after).map_err(|error| format!("{error:#}"))
 }
 
-/// Rows: those of the source as they are, or the point's beside them.
+/// Rows: those of the source as they are, or the point's beside them, which a person puts in place.
 pub(super) async fn data(
     control: &Arc<Control>,
     name: &str,
     point: Option<&Point>,
     ask: &Ask,
+    restored: &mut Vec<Restored>,
 ) -> Result<Told, String> {
     if !ask.restore {
         return Ok(Told::Skipped("the source's rows stay as they are".to_owned()));
@@ -161,7 +165,11 @@ pub(super) async fn data(
     let backup = point.backup.ok_or_else(|| {
         refusal::BACKUP_UNUSABLE.because(format!("there was no backup at {}", point.name)).to_string()
     })?;
-    Ok(Told::Done(control.moves.restore_beside(name, backup, point.id).await?))
+    if restored.is_empty() {
+        *restored = control.moves.restore_beside(name, backup, point.id).await?;
+    }
+    let told: Vec<String> = restored.iter().map(ToString::to_string).collect();
+    Ok(Told::AwaitsAPerson(told.join("\n")))
 }
 
 /// The point's rules; and whatever would go forward by itself under them rests.
