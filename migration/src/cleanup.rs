@@ -10,6 +10,8 @@
 //! - Rows of a large table are deleted by primary key, some at a time, before it is dropped: dropping it whole would stall
 //!   its server. A table with triggers is dropped whole: they must not fire.
 
+mod left;
+
 use std::time::Duration;
 
 use mysql_async::Conn;
@@ -17,16 +19,17 @@ use mysql_async::prelude::Queryable as _;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::progress;
-use crate::connection::fields;
 use crate::copy::ledger;
 use crate::dirty;
-use crate::image::{ImageShape, Key, Reader, quoted};
+use crate::image::quoted;
 use crate::mark;
 use crate::place::run;
 use crate::prepare::tune;
 use crate::record;
 use crate::schema;
 use crate::tables::WorkError;
+
+pub use left::RowsThatLeft;
 
 /// What a move kept for itself while it ran: of no use once it is finished.
 pub const WORKING: [&str; 4] = [mark::TABLE, progress::TABLE, ledger::TABLE, dirty::TABLE];
@@ -242,60 +245,6 @@ pub async fn delete_some(
     let table = format!("{}.{}", quoted(&holder.database), quoted(table));
     run(connection, &holder.backend, &format!("DELETE FROM {table}{order} LIMIT {rows}")).await?;
     Ok(connection.affected_rows())
-}
-
-/// The rows of a table under a condition, on their way out. They are found without locks and deleted by their primary
-/// keys: the table is in use, and rows between them are nobody's to lock.
-#[derive(Debug)]
-pub struct RowsThatLeft {
-    shape: ImageShape,
-    /// `` `database`.`table` ``
-    table: String,
-    condition: String,
-    /// Those up to this key are gone.
-    up_to: Option<Key>,
-}
-
-impl RowsThatLeft {
-    /// Those under the condition, from the beginning of the table.
-    ///
-    /// # Errors
-    /// Whatever the server reports; a table that is gone, or has no primary key.
-    pub async fn find(
-        connection: &mut Conn,
-        of: &Leftover,
-        condition: &str,
-    ) -> Result<RowsThatLeft, WorkError> {
-        let database = &of.holder.database;
-        let missing = || WorkError::Stopped(format!("{}.{} is not there", of.holder, of.table));
-        let schema = schema::read(connection, database, &of.table).await?.ok_or_else(missing)?;
-        Ok(RowsThatLeft {
-            shape: ImageShape::of(&schema)?.seeing(condition),
-            table: format!("{}.{}", quoted(database), quoted(&of.table)),
-            condition: condition.to_owned(),
-            up_to: None,
-        })
-    }
-
-    /// Deletes at most so many. Returns how many were found.
-    ///
-    /// # Errors
-    /// Whatever the server reports.
-    pub async fn delete_some(&mut self, connection: &mut Conn, rows: u32) -> Result<u64, WorkError> {
-        let rest = format!("{} LIMIT {rows}", self.shape.after(self.up_to.as_ref()));
-        let sql = self.shape.select_keys(Reader::Client, &self.table, None, &rest);
-        let found: Vec<mysql_async::Row> = connection.query(sql).await?;
-        let keys: Option<Vec<Key>> =
-            found.into_iter().map(|row| self.shape.key(Reader::Client, fields(row))).collect();
-        let garbled = || WorkError::Stopped(format!("a key of {} is not as its columns say", self.table));
-        let keys = keys.ok_or_else(garbled)?;
-        if let Some(last) = keys.last() {
-            let delete = self.shape.delete(&self.table, &keys);
-            connection.query_drop(format!("{delete} AND {}", self.condition)).await?;
-            self.up_to = Some(last.clone());
-        }
-        Ok(keys.len() as u64)
-    }
 }
 
 /// Would deleting rows make something else happen?
