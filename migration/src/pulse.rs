@@ -17,6 +17,8 @@ use crate::tables::{MovingTable, WorkError};
 
 /// Between two questions. One that is not answered takes five seconds more.
 const EVERY: Duration = Duration::from_secs(5);
+/// How long a server may take to hear that nobody has anything else to ask.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Questions in a row without an answer.
 const MISSED_MAX: u32 = 2;
 
@@ -93,8 +95,8 @@ enum Answer {
 async fn answers(server: &Server) -> Answer {
     match within_time(plain(server)).await {
         Ok(connection) => {
-            // It has answered; whether it also says goodbye does not matter.
-            drop(connection);
+            // It has answered; the goodbye is for its error log.
+            let _ = tokio::time::timeout(GOODBYE_MAX, connection.disconnect()).await;
             Answer::Some
         }
         Err(mysql_async::Error::Server(_)) => Answer::Some,
