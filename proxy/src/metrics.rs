@@ -1,5 +1,7 @@
 //! What the process counts, in Prometheus' text format.
 
+mod families;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -184,7 +186,7 @@ pub fn render(shared: &Shared, status: &Status) -> String {
     }
     let mut out = String::new();
     encode(&mut out, &registry).expect("a String takes every write");
-    out
+    families::grouped(&out)
 }
 
 /// What is known of a replica; a lag that is not known is left out.
@@ -284,7 +286,16 @@ fn of_move(registry: &mut Registry, of: &MoveReport) {
         labelled.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
     }
     let known = [
+        ("move_percent", "How much of the copy is done", Some(of.progress.percent)),
         ("move_rows_per_s", "Rows copied in a second, smoothed", Some(of.progress.rows_per_s)),
+        ("move_bytes_per_s", "Bytes copied in a second, smoothed", Some(of.progress.bytes_per_s)),
+        ("move_elapsed_seconds", "How long the copy has run", Some(of.progress.elapsed_s as f64)),
+        ("move_eta_seconds", "How long the copy will go on", of.progress.eta_s.map(|eta_s| eta_s as f64)),
+        (
+            "move_caught_up_in_seconds",
+            "When the other side will have caught up",
+            of.caught_up_in_s.map(|s| s as f64),
+        ),
         ("move_lag_seconds", "How far the other side is behind", of.lag_s),
         (
             "move_binlog_headroom_seconds",
@@ -298,5 +309,24 @@ fn of_move(registry: &mut Registry, of: &MoveReport) {
         if let Some(value) = value {
             labelled.register(name, help, ConstGauge::new(value));
         }
+    }
+    for alert in &of.alerts {
+        let of_level = labelled.sub_registry_with_label(("level".into(), alert.level.clone().into()));
+        let of_alert = of_level.sub_registry_with_label(("alert".into(), alert.alert.clone().into()));
+        of_alert.register("move_alert_firing", "1 for each alert that fires", ConstGauge::new(1_i64));
+    }
+    for table in &of.progress.per_table {
+        let of_table = labelled.sub_registry_with_label(("table".into(), table.table.clone().into()));
+        for (name, help, value) in [
+            ("move_table_rows_copied", "Rows copied of a table", table.rows_copied),
+            ("move_table_rows_total", "Rows to copy of a table, estimated until that ends", table.rows_total),
+        ] {
+            of_table.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
+        }
+        of_table.register(
+            "move_table_percent",
+            "How much of a table is copied",
+            ConstGauge::new(table.percent),
+        );
     }
 }

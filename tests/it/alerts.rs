@@ -40,6 +40,15 @@ fn alert(shop: &Shop, when: &str) -> Option<Value> {
 /// How many alerts fire, as the metrics tell.
 fn firing(shop: &Shop, level: &str) -> u64 {
     let metrics = shop.proxy.get("/metrics").unwrap();
+    let mut described: Vec<&str> = metrics.lines().filter(|told| told.starts_with("# TYPE ")).collect();
+    let families = described.len();
+    described.sort_unstable();
+    described.dedup();
+    assert_eq!(described.len(), families, "a family is described twice: {metrics}");
+    for alert in shop.of_move()["alerts"].as_array().into_iter().flatten() {
+        let named = format!("level={},alert={}}} 1", alert["level"], alert["alert"]);
+        assert!(metrics.contains(&named), "{named}: {metrics}");
+    }
     let line = format!("shardway_alerts_firing{{level=\"{level}\"}} ");
     let found = metrics.lines().find_map(|told| told.strip_prefix(&line));
     found.unwrap_or_else(|| panic!("{line}: {metrics}")).parse().unwrap()
