@@ -27,6 +27,7 @@ mod filters;
 mod gray;
 mod guards;
 mod halves;
+mod histories;
 mod hostile;
 mod ids;
 mod keys;

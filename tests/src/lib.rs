@@ -4,6 +4,7 @@
 //! `SHARDWAY_MYSQL_ROOT`. Everything started here ends with the test process, however that ends.
 
 mod certificates;
+mod chance;
 mod cluster;
 mod launch;
 pub mod load;
@@ -14,6 +15,7 @@ pub mod raw;
 mod server;
 
 pub use certificates::Certificates;
+pub use chance::Chance;
 pub use cluster::{Cluster, Shop, tables};
 pub use pair::{On, Pair};
 pub use proxy::{Proxy, command, run_in, until};

@@ -5,7 +5,8 @@ use super::{PATIENT, SWITCHED, Trial, Which};
 
 const BACK: &str = "writes = \"source\"";
 /// In their order. The version of the rules is noted at the sixth.
-const STEPS: [&str; 8] = ["Hold", "Drain", "Position", "Intent", "Unfollow", "Journal", "Publish", "Reverse"];
+pub(super) const STEPS: [&str; 8] =
+    ["Hold", "Drain", "Position", "Intent", "Unfollow", "Journal", "Publish", "Reverse"];
 
 /// Where a switch goes.
 #[derive(Debug, Clone, Copy)]

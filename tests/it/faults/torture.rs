@@ -1,12 +1,13 @@
 //! Everything at once: clients of both protocols, some of which leave in the middle of a commit; double write on and off,
-//! reads there and back, the switch, back, the switch again, the end; the proxy killed at steps of the switch, servers
-//! killed, rule files that make no sense in between. The order is drawn by chance, and told, so that it can be drawn again.
+//! reads there and back, the switch, back, the switch again, the end; the proxy and servers killed at steps of the switch and
+//! between, rule files that make no sense in between. The order is drawn by chance, and told, so that it can be drawn again.
 
 use std::time::Duration;
 
 use shardway_tests::load::{Load, Manners, Transfers};
-use shardway_tests::until;
+use shardway_tests::{Chance, until};
 
+use super::steps::STEPS;
 use super::{PATIENT, Trial, Which};
 
 /// Names the course of a run, to see it again.
@@ -14,23 +15,6 @@ const SEED: &str = "SHARDWAY_TORTURE_SEED";
 
 /// For what comes in seconds on an idle machine.
 const WAIT: Duration = Duration::from_secs(240);
-
-/// A generator of numbers that is the same everywhere (SplitMix64).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((mixed ^ (mixed >> 31)) % end as u64).unwrap()
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
-}
 
 /// What is done to a rule file that nobody should ever save.
 const NONSENSE: [&str; 6] = [
@@ -41,6 +25,13 @@ const NONSENSE: [&str; 6] = [
     "reads = [",
     "history = { column = \"name\", since = \"yesterday\" }",
 ];
+
+/// What ends in the middle of a switch.
+#[derive(Debug, Clone, Copy)]
+enum Killed {
+    Proxy,
+    Server,
+}
 
 const MODES: [&str; 4] = ["off", "async", "sync", "strict"];
 
@@ -119,16 +110,26 @@ impl Trial {
         .await;
     }
 
-    /// A switch during which the proxy is killed, perhaps.
+    /// A switch during which the proxy or a server is killed, perhaps.
     async fn switches(&mut self, chance: &mut Chance, mode: &str, writes: &str) {
         let (reads, phase) = if writes == "target" { (100, "ReverseSync") } else { (0, "Synced") };
         self.near().await;
-        if chance.below(2) == 0 {
-            let step = chance.of(&["Hold", "Drain", "Intent", "Journal", "Publish"]);
-            println!("the proxy is killed at {step} on the way to the {writes}");
+        let killed = chance.of(&[None, Some(Killed::Proxy), Some(Killed::Server)]);
+        if let Some(killed) = killed {
+            let step = chance.of(&STEPS);
+            println!("{killed:?} is killed at {step} on the way to the {writes}");
             self.shop.proxy.stop_at(step);
             self.gets_to(step, &rules(mode, reads, writes)).await;
-            self.crash().await;
+            match killed {
+                Killed::Proxy => self.crash().await,
+                Killed::Server => {
+                    let which = chance.of(&[Which::Source, Which::Target]);
+                    println!("{which:?}");
+                    self.server(which).kill9();
+                    self.shop.proxy.go_on();
+                    self.server(which).restart().await;
+                }
+            }
             self.load.more(20).await;
         }
         self.insist(&rules(mode, reads, writes)).await;
@@ -139,12 +140,10 @@ impl Trial {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_whatever_happens() {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let drawn = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
-    let seed = drawn.unwrap_or_else(|| u64::from(now.subsec_nanos()));
+    let seed = Chance::drawn(SEED);
     println!("{SEED}={seed}");
     let local = tokio::task::LocalSet::new();
-    let run = local.run_until(async move { tokio::task::spawn_local(course(Chance(seed))).await });
+    let run = local.run_until(async move { tokio::task::spawn_local(course(Chance::new(seed))).await });
     let Err(error) = run.await else { return };
     let panic = error.into_panic();
     let why = panic.downcast_ref::<String>().map(String::as_str);
