@@ -86,3 +86,28 @@ fn is_brought_together(old: &Move, new: &Move) -> bool {
     let flips = old.writes != new.writes;
     flips || (!was && on) || (was && !on && old.writes == Side::Target)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_come_together_unless_the_source_merely_ends_double_write() {
+        let of = |double_write, writes| Move { double_write, writes, ..Move::idle("shop") };
+        let off = |writes| of(DoubleWrite::Off, writes);
+        let on = |writes| of(DoubleWrite::Async, writes);
+        let (source, target) = (Side::Source, Side::Target);
+        let cases = [
+            (off(source), off(target), true),
+            (on(target), off(source), true),
+            (off(source), on(source), true),
+            (on(target), off(target), true),
+            (on(source), off(source), false),
+            (on(source), of(DoubleWrite::Strict, source), false),
+            (off(target), off(target), false),
+        ];
+        for (old, new, expected) in cases {
+            assert_eq!(is_brought_together(&old, &new), expected, "{old:?} {new:?}");
+        }
+    }
+}
