@@ -8,9 +8,8 @@ use shardway_tests::{Shop, rows, until};
 const THERE: &str = "writes = \"target\"";
 const BACK: &str = "writes = \"source\"";
 
-/// A shop with servers of its own whose rows have been carried over.
-async fn carried(lines: &str) -> Shop {
-    let shop = Shop::open_moving_alone().await;
+/// With its rows carried over, under these lines of its move.
+async fn carried(shop: Shop, lines: &str) -> Shop {
     let mut connection = shop.connect().await;
     let users = "INSERT INTO users (id, name) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')";
     connection.query_drop(users).await.unwrap();
@@ -24,7 +23,7 @@ async fn carried(lines: &str) -> Shop {
 
 #[tokio::test]
 async fn a_comparison_that_found_differences_keeps_writes_where_they_are() {
-    let shop = carried("").await;
+    let shop = carried(Shop::open_moving().await, "").await;
     let verify = ["move", "verify", "shop"];
     shop.on_shard(0, "UPDATE users_1 SET name = 'drifted' WHERE id = 1").await;
     assert!(!shop.proxy.command(&verify).status.success());
@@ -49,7 +48,7 @@ async fn a_comparison_that_found_differences_keeps_writes_where_they_are() {
 
 #[tokio::test]
 async fn a_comparison_grows_too_old_for_the_way_there_alone() {
-    let shop = carried("").await;
+    let shop = carried(Shop::open_moving().await, "").await;
     let verified = shop.of_move()["last_verify"]["finished_at"].as_u64().unwrap();
     until("the comparison is two seconds old", Duration::from_secs(10), async || {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -72,7 +71,7 @@ async fn a_comparison_grows_too_old_for_the_way_there_alone() {
 
 #[tokio::test]
 async fn writes_do_not_go_where_they_could_not_come_back_from() {
-    let shop = carried("").await;
+    let shop = carried(Shop::open_moving_alone().await, "").await;
     let target = &shop.cluster.shards[1];
     for (set, unset, found) in [
         ("binlog_row_image = MINIMAL", "binlog_row_image = FULL", "binlog_row_image is MINIMAL"),
@@ -91,7 +90,7 @@ async fn writes_do_not_go_where_they_could_not_come_back_from() {
 /// Of a transaction that was prepared before its server ended, no lock of a table knows.
 #[tokio::test]
 async fn a_prepared_transaction_is_waited_for_even_over_a_restart() {
-    let mut shop = carried("hold_ms = 1000").await;
+    let mut shop = carried(Shop::open_moving_alone().await, "hold_ms = 1000").await;
     let there = format!("hold_ms = 1000\n{THERE}");
     let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
     for sql in [
