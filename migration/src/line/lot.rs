@@ -18,6 +18,10 @@ const BYTES_MAX: usize = 256 << 10;
 /// What a server says when a row is somebody else's: MariaDB, MySQL.
 const NOT_FREE: [u16; 2] = [1205, 3572];
 
+/// A shared lock, as MySQL and MariaDB say it where more follows. One for writing would hold the table's definition as a
+/// writer does, and a fence would wait for it while a statement of the same lot waits for the fence.
+const SHARED: &str = "/*!80001 FOR SHARE *//*M! LOCK IN SHARE MODE */";
+
 /// How many keys the next lot has: few at first, for rows may be large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LotSize(usize);
@@ -124,7 +128,7 @@ impl Found {
         if silent.is_empty() {
             return Ok(());
         }
-        let free = format!("{} FOR UPDATE SKIP LOCKED", of(&silent));
+        let free = format!("{} {SHARED} SKIP LOCKED", of(&silent));
         for image in grip.read(pool, table, authority, place, &free).await? {
             self.take(table, place, image, &mut silent);
         }
@@ -142,7 +146,7 @@ impl Found {
             return Ok(());
         }
         // The others are not there, unless somebody is about to insert them, and shall not appear.
-        let gaps = format!("{} FOR UPDATE NOWAIT", of(&silent));
+        let gaps = format!("{} {SHARED} NOWAIT", of(&silent));
         match grip.read(pool, table, authority, place, &gaps).await {
             Ok(appeared) => {
                 appeared.into_iter().for_each(|image| self.take(table, place, image, &mut silent))
