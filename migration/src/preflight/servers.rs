@@ -53,13 +53,17 @@ pub(super) fn findings(facts: &Facts, estimate: &Estimate) -> Vec<Finding> {
     findings
 }
 
-/// What keeps the servers of a side from having the authority.
+/// What keeps the servers of a side from having the authority, or from giving it back: the fence asks them for prepared
+/// transactions.
 pub(super) fn of_authority(facts: &Facts, side: Side) -> Vec<Finding> {
     let mut findings = Vec::new();
     for server in facts.servers.iter().filter(|server| server.is(side)) {
         if facts.capture.seen(side) == Seen::ByLog {
             findings.extend(way_back(server));
             findings.extend(grant_everywhere(server, facts));
+        }
+        if let Prepared::Unknown(_) = server.prepared {
+            findings.extend(prepared(server));
         }
         findings.extend(read_only(server));
     }

@@ -360,3 +360,19 @@ fn shares_of_what_travels_add_up_and_what_stays_is_not_counted() {
     small.servers[0].variables = variables;
     assert_eq!(estimate(&small, Rate::ASSUMED).load.len(), of.load.len() + 1);
 }
+
+#[test]
+fn a_side_that_takes_over_can_be_written_and_give_back() {
+    let found = |change: fn(&mut Facts)| {
+        let mut facts = facts();
+        change(&mut facts);
+        let found = super::servers::of_authority(&facts, Side::Target);
+        found.into_iter().map(|finding| finding.id).collect::<Vec<_>>()
+    };
+    assert!(found(|_| {}).is_empty());
+    assert_eq!(found(|f| set(f, 1, "binlog_row_image", "MINIMAL")), ["PF110"]);
+    assert_eq!(found(|f| set(f, 1, "read_only", "ON")), ["PF113"]);
+    assert_eq!(found(|f| f.servers[1].prepared = Prepared::Unknown("denied".into())), ["PF111"]);
+    assert!(found(|f| f.servers[0].prepared = Prepared::Unknown("denied".into())).is_empty());
+    assert!(found(|f| f.servers[1].prepared = Prepared::Count(2)).is_empty());
+}

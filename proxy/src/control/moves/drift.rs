@@ -89,7 +89,9 @@ impl Moves {
                 }
                 if before.is_some_and(|before| before.writes != of.writes) {
                     let can = tokio::time::timeout(LOOK_MAX, guards::can_take_over(new, by, of.writes)).await;
-                    let can = can.unwrap_or_else(|_| Err(format!("that takes longer than {LOOK_MAX:?}")));
+                    let late =
+                        |_| refusal::NO_WAY_BACK.because(format!("that takes longer than {LOOK_MAX:?}"));
+                    let can = can.map_err(|late_by| late(late_by).to_string()).flatten();
                     can.map_err(|why| format!("moves.{}: {why}", of.name))?;
                 }
             }

@@ -67,6 +67,9 @@ fn was_equal(known: &MoveState, max_age_s: Option<u64>, now_s: u64) -> Result<()
         let rows = verified.different.max(known.open_mismatches);
         return Err(refusal::NOT_COMPARED.because(format!("the last one found {rows} rows that differ")));
     }
+    if max_age_s.is_some() && verified.mode == "count" {
+        return Err(refusal::NOT_COMPARED.because("the last one only counted rows"));
+    }
     let age_s = now_s.saturating_sub(verified.finished_at);
     match max_age_s {
         Some(max_age_s) if age_s > max_age_s => Err(refusal::NOT_COMPARED
@@ -103,10 +106,16 @@ mod tests {
     #[test]
     fn a_switch_needs_a_clean_comparison_and_on_the_way_there_a_young_one() {
         let there = Some(60);
+        let counted = |of: MoveState| MoveState {
+            last_verify: of.last_verify.map(|last| LastVerify { mode: "count".into(), ..last }),
+            ..of
+        };
         let cases = [
             (compared(true, 940, 0), there, Ok(())),
             (compared(true, 939, 0), there, Err("the last one is 61 s old, and verify.max_age is 60 s")),
             (compared(true, 0, 0), None, Ok(())),
+            (counted(compared(true, 999, 0)), there, Err("the last one only counted rows")),
+            (counted(compared(true, 999, 0)), None, Ok(())),
             (compared(false, 999, 0), there, Err("the last one found 1 rows that differ")),
             (compared(false, 999, 0), None, Err("the last one found 1 rows that differ")),
             (compared(true, 999, 3), there, Err("the last one found 3 rows that differ")),
