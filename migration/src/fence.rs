@@ -2,8 +2,8 @@
 //!
 //! Gates hold what goes through one process. A statement that an earlier process sent, or one whose client has gone, may
 //! still wait at the server for a row, and would be written after the other side has taken over. Such a writer holds the
-//! metadata of its tables: who gets `LOCK TABLES … READ` has waited for all of them, for open transactions that have
-//! written, and for prepared ones. Readers neither wait nor are waited for. The lock is given back at once, since whoever
+//! metadata of its tables: who gets `LOCK TABLES … READ` has waited for all of them, and for open transactions that have
+//! written. Prepared ones are asked for besides. Readers neither wait nor are waited for. The lock is given back at once, since whoever
 //! writes past the proxy after that is not its to stop.
 
 use std::collections::HashSet;
@@ -57,14 +57,14 @@ async fn lock_once(server: &Server, tables: &[&str], limit: Duration) -> Result<
         }
         locked => locked?,
     }
-    let ended = prepared_end(&mut connection, server, limit.saturating_sub(began.elapsed())).await;
     connection.query_drop("UNLOCK TABLES").await?;
+    prepared_end(&mut connection, server, limit.saturating_sub(began.elapsed())).await?;
     connection.disconnect().await?;
-    ended
+    Ok(())
 }
 
-/// Waits for the transactions that are prepared now. After a restart of their server they hold rows only, which no lock of
-/// a table waits for, and may still be committed.
+/// Waits for the transactions that are prepared now. One whose client has gone, or whose server was started anew, may hold
+/// rows only, which no lock of a table waits for, and may still be committed.
 async fn prepared_end(connection: &mut Conn, server: &Server, limit: Duration) -> Result<(), WorkError> {
     let began = Instant::now();
     let prepared = prepared(connection).await?;
