@@ -251,7 +251,7 @@ async fn together(work: &Work<'_>, table: &MovingTable, rows: &[OfRow]) -> Resul
         lot.write(&work.pool, table, work.authority.other()).await?;
         let done = rows.iter().filter(|entries| lot.has(&entries[0].entry.key)).flatten();
         match work.removal(done) {
-            Some(removal) => lot.run(&work.pool, &work.journal.server, removal).await,
+            Some(removal) => lot.grip.run(&work.pool, &work.journal.server, removal).await,
             None => Ok(()),
         }
     };
@@ -265,13 +265,13 @@ async fn one(work: &Work<'_>, table: &MovingTable, entries: &[Stored]) -> Result
     let mut held = line::hold(pool, table, work.authority, key).await?;
     for place in 0..table.ends(other).len() {
         for statement in held.statements(table, other, place, key) {
-            held.write(pool, table, other, place, statement).await?;
+            held.grip.write(pool, table, other, place, statement).await?;
         }
     }
     if let Some(removal) = work.removal(entries) {
-        held.run(pool, &work.journal.server, removal).await?;
+        held.grip.run(pool, &work.journal.server, removal).await?;
     }
-    held.release(pool).await
+    held.grip.release(pool).await
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod lot;
 
 use std::ops::Range;
 
-use shardway_routing::topology::{Server, Side};
+use shardway_routing::topology::Side;
 
 use crate::image::{Image, Key};
 use crate::pool::Pool;
@@ -92,7 +92,8 @@ impl Line {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub line: Line,
-    grip: Grip,
+    /// The transactions that hold it.
+    pub grip: Grip,
 }
 
 /// Locks a key on every node of the authority: its row may have gone to another one since it was seen.
@@ -144,38 +145,5 @@ impl Held {
         let image = self.line.image.as_ref().filter(|_| self.line.homes.contains(&place))?;
         let is_kept = table.origins(other.other()).len() == 1;
         is_kept.then(|| table.shape.overwrite(&table.ends(other)[place].table, [image]))
-    }
-
-    /// Runs a statement on a server of the authority, in the transaction that holds the row if it has begun there.
-    pub(crate) async fn run(
-        &mut self,
-        pool: &Pool,
-        server: &Server,
-        statement: Vec<u8>,
-    ) -> Result<(), WorkError> {
-        self.grip.run(pool, server, statement).await
-    }
-
-    /// Has the transaction that holds the row locked that physical table of the other side as well?
-    pub(crate) fn is_in_hold(&self, table: &MovingTable, other: Side, place: usize) -> bool {
-        self.grip.has(table, other, place)
-    }
-
-    /// Runs a statement at a node of the other side: by itself, or in the transaction that holds the row where that has
-    /// locked the node as well.
-    pub(crate) async fn write(
-        &mut self,
-        pool: &Pool,
-        table: &MovingTable,
-        other: Side,
-        place: usize,
-        statement: Vec<u8>,
-    ) -> Result<(), WorkError> {
-        self.grip.write(pool, table, other, place, statement).await
-    }
-
-    /// Lets the row go, and commits what [`Held::run`] did.
-    pub(crate) async fn release(self, pool: &Pool) -> Result<(), WorkError> {
-        self.grip.release(pool).await
     }
 }

@@ -193,7 +193,7 @@ impl Work<'_> {
                 }
                 Err(_) => Err(WorkError::Interrupted("the other side did not catch up in time".into())),
             };
-            held.release(self.pool).await?;
+            held.grip.release(self.pool).await?;
             match done {
                 Ok(done) => return Ok(done),
                 Err(error) if error.is_passing() => last = error.to_string(),
@@ -263,9 +263,9 @@ impl Work<'_> {
         let end = &self.table.ends(other)[place];
         let record = record::insert_repair(&end.database, self.move_name, difference, action).into_bytes();
         let all = statements.into_iter().chain([record]);
-        if held.is_in_hold(self.table, other, place) {
+        if held.grip.has(self.table, other, place) {
             for statement in all {
-                held.write(self.pool, self.table, other, place, statement).await?;
+                held.grip.write(self.pool, self.table, other, place, statement).await?;
             }
         } else {
             let mut connection = self.pool.take(&end.server).await?;

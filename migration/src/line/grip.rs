@@ -11,7 +11,7 @@ use crate::tables::{MovingTable, WorkError};
 
 /// One transaction for each server of the authority.
 #[derive(Debug, Default)]
-pub(super) struct Grip {
+pub(crate) struct Grip {
     /// The nodes of the authority where rows are locked.
     locked: Vec<usize>,
     begun: Vec<(Server, Conn)>,
@@ -70,27 +70,30 @@ impl Grip {
         Ok(&mut self.begun[at].1)
     }
 
-    /// Runs a statement on a server of the authority, in its transaction if it has one there.
-    pub(super) async fn run(
+    /// Runs a statement on a server of the authority, in its transaction if it has one there. That commits behind the others
+    /// then: what says that all is done must not outlive what was to be done.
+    pub(crate) async fn run(
         &mut self,
         pool: &Pool,
         server: &Server,
         statement: Vec<u8>,
     ) -> Result<(), WorkError> {
-        let holder = self.begun.iter_mut().find(|(held, _)| held.is_same_process(server));
-        if let Some((_, connection)) = holder {
-            return Ok(connection.query_drop(statement).await?);
-        }
-        by_itself(pool, server, statement).await
+        let Some(at) = self.begun.iter().position(|(begun, _)| begun.is_same_process(server)) else {
+            return by_itself(pool, server, statement).await;
+        };
+        let (server, mut connection) = self.begun.remove(at);
+        let done = connection.query_drop(statement).await;
+        self.begun.push((server, connection));
+        Ok(done?)
     }
 
     /// Is that physical table of the other side one that was locked here?
-    pub(super) fn has(&self, table: &MovingTable, other: Side, place: usize) -> bool {
+    pub(crate) fn has(&self, table: &MovingTable, other: Side, place: usize) -> bool {
         table.place_across(other, place).is_some_and(|here| self.locked.contains(&here))
     }
 
     /// Runs a statement at a node of the other side: by itself, or in the transaction that has locked the node.
-    pub(super) async fn write(
+    pub(crate) async fn write(
         &mut self,
         pool: &Pool,
         table: &MovingTable,
@@ -105,8 +108,8 @@ impl Grip {
         }
     }
 
-    /// Commits.
-    pub(super) async fn release(self, pool: &Pool) -> Result<(), WorkError> {
+    /// Commits, in the order of the last statements.
+    pub(crate) async fn release(self, pool: &Pool) -> Result<(), WorkError> {
         for (server, mut connection) in self.begun {
             connection.query_drop("COMMIT").await?;
             pool.give(&server, connection);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use shardway_routing::topology::{Server, Side};
+use shardway_routing::topology::Side;
 
 use super::grip::Grip;
 use super::{Line, Must};
@@ -48,7 +48,8 @@ impl LotSize {
 #[derive(Debug)]
 pub(crate) struct Lot<'a> {
     lines: HashMap<&'a Key, Line>,
-    grip: Grip,
+    /// The transactions that hold them.
+    pub grip: Grip,
     left: HashSet<Key>,
 }
 
@@ -199,17 +200,7 @@ impl Lot<'_> {
         Ok(())
     }
 
-    /// Runs a statement on a server of the authority, in the transaction that holds the rows if it has begun there.
-    pub(crate) async fn run(
-        &mut self,
-        pool: &Pool,
-        server: &Server,
-        statement: Vec<u8>,
-    ) -> Result<(), WorkError> {
-        self.grip.run(pool, server, statement).await
-    }
-
-    /// Lets the keys go. What [`Lot::run`] did is committed if all went well, and rolled back otherwise.
+    /// Lets the keys go. What its transactions did is committed if all went well, and rolled back otherwise.
     pub(crate) async fn end(self, pool: &Pool, written: Result<(), WorkError>) -> Result<LotDone, WorkError> {
         if let Err(error) = written {
             self.grip.give_up(pool).await;

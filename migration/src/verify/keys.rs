@@ -155,7 +155,7 @@ async fn locked(
         };
         let read = tokio::time::timeout(LOCK_MAX, read).await;
         let row = held.line.image.clone().zip(held.line.home()).filter(|(image, _)| table.of.compares(image));
-        held.release(table.pool).await?;
+        held.grip.release(table.pool).await?;
         if let Ok(copies) = read {
             let row = row.as_ref().map(|(image, home)| (image, *home));
             return Ok(Some(judge(&table.of.shape, row, &copies?)));
