@@ -9,6 +9,8 @@
 
 mod deletion;
 mod digest;
+#[cfg(test)]
+pub(crate) mod example;
 pub(crate) mod sql;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ fn copied(shop: &Shop) -> u64 {
 }
 
 /// Both sides agree, and nothing that was acknowledged is lost.
-async fn ends_equal(shop: &Shop, load: Load) -> Journal {
+pub(super) async fn ends_equal(shop: &Shop, load: Load) -> Journal {
     load.more(50).await;
     let journal = load.stop().await;
     shop.run(&["move", "verify", "shop", "--mode", "exact"]);

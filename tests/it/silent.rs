@@ -7,6 +7,8 @@ use mysql_async::prelude::Queryable as _;
 use shardway_tests::load::Load;
 use shardway_tests::{Shop, until};
 
+use super::copies::ends_equal;
+
 /// A shop with servers of its own, whose copy takes some time.
 async fn shop() -> Shop {
     let shop = Shop::open_moving_alone().await;
@@ -43,10 +45,7 @@ async fn is_silent_during_a_copy(silent: impl Fn(&Shop) -> &shardway_tests::Serv
     silent(&shop).thaw();
     shop.reaches("Synced").await;
     assert!(shop.of_move()["waits_for"].is_null(), "{}", shop.of_move());
-    load.more(20).await;
-    let journal = load.stop().await;
-    shop.run(&["move", "verify", "shop", "--mode", "exact"]);
-    journal.check(&mut shop.connect().await).await;
+    ends_equal(&shop, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

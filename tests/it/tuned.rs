@@ -7,6 +7,8 @@ use mysql_async::prelude::Queryable as _;
 use shardway_tests::load::Load;
 use shardway_tests::{Shop, rows, until};
 
+use super::copies::ends_equal;
+
 const LINES: &str = "copy = { rows = 50, parallel = 1, pause_ms = 100 }\n\
                      tune = { innodb_flush_log_at_trx_commit = 0, sync_binlog = 7 }";
 const VALUES: &str = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit, @@GLOBAL.sync_binlog";
@@ -69,10 +71,7 @@ async fn a_move_that_was_killed_goes_on_with_its_parameters_and_ends_with_those_
     copies(&shop).await;
     shop.reaches("Synced").await;
     assert_eq!(values(&shop).await, before);
-    load.more(50).await;
-    let journal = load.stop().await;
-    shop.run(&["move", "verify", "shop", "--mode", "exact"]);
-    journal.check(&mut shop.connect().await).await;
+    ends_equal(&shop, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -157,24 +157,12 @@ fn misfit(table: &str) -> WorkError {
 
 #[cfg(test)]
 mod tests {
-    use shardway_routing::schema::{Column, ColumnKind, Generation, Sign, TableSchema};
     use shardway_routing::topology::{Server, Tls};
 
     use super::*;
+    use crate::image::example::integers;
 
     fn part() -> Part {
-        let column = |name: &str| Column {
-            name: name.into(),
-            kind: ColumnKind::Integer { bits: 64, sign: Sign::Signed },
-            nullable: false,
-            generation: Generation::Stored,
-            longest: None,
-        };
-        let schema = TableSchema {
-            columns: vec![column("id"), column("v")],
-            primary: vec!["id".into()],
-            unique: Vec::new(),
-        };
         let server = Server {
             host: "h".into(),
             port: 1,
@@ -183,7 +171,7 @@ mod tests {
             database: None,
             tls: Tls::Off,
         };
-        let tables = vec![("t".to_owned(), ImageShape::of(&schema).unwrap())];
+        let tables = vec![("t".to_owned(), ImageShape::of(&integers(["id", "v"])).unwrap())];
         Part { server, database: "d".into(), tables }
     }
 

@@ -73,25 +73,12 @@ pub fn judge(shape: &ImageShape, authority: Option<(&Image, usize)>, copies: &[C
 
 #[cfg(test)]
 mod tests {
-    use shardway_routing::schema::{Column, ColumnKind, Generation, Sign, TableSchema};
-
     use super::*;
+    use crate::image::example::integers;
 
     #[test]
     fn every_way_a_row_can_be_wrong_is_told() {
-        let column = |name: &str| Column {
-            name: name.into(),
-            kind: ColumnKind::Integer { bits: 32, sign: Sign::Signed },
-            nullable: false,
-            generation: Generation::Stored,
-            longest: None,
-        };
-        let schema = TableSchema {
-            columns: vec![column("id"), column("v")],
-            primary: vec!["id".into()],
-            unique: Vec::new(),
-        };
-        let shape = ImageShape::of(&schema).unwrap();
+        let shape = ImageShape::of(&integers(["id", "v"])).unwrap();
         let image = |v: &str| Image(vec![Some(b"1".to_vec()), Some(v.into())]);
         let (one, two) = (image("1"), image("2"));
         let kinds = |authority: Option<usize>, copies: &[(usize, &Image)]| -> Vec<Kind> {

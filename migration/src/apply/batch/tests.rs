@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use shardway_routing::rules;
-use shardway_routing::schema::{Column, ColumnKind, Generation, Sign, TableSchema};
+use shardway_routing::schema::{Column, Generation, TableSchema};
 use shardway_routing::topology::{MoveId, TableId};
 
 use super::*;
 use crate::filter::Filter;
+use crate::image::example::integers;
 
 const RULES: &str = r#"
 [backends.legacy]
@@ -30,21 +31,8 @@ from = "legacy"
 "#;
 
 fn table() -> MovingTable {
-    let integer = ColumnKind::Integer { bits: 64, sign: Sign::Signed };
-    let column = |name: &str| Column {
-        name: name.into(),
-        kind: integer.clone(),
-        nullable: false,
-        generation: Generation::Stored,
-        longest: None,
-    };
-    let schema = TableSchema {
-        columns: vec![column("id"), column("k")],
-        primary: vec!["id".into()],
-        unique: Vec::new(),
-    };
     let mut topology = rules::load(RULES, &|_| None, 1).unwrap();
-    rules::attach(&mut topology, TableId(0), Arc::new(schema)).unwrap();
+    rules::attach(&mut topology, TableId(0), Arc::new(integers(["id", "k"]))).unwrap();
     crate::tables::of_move(&topology, MoveId(0)).unwrap().remove(0)
 }
 
