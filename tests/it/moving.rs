@@ -8,7 +8,11 @@ use shardway_tests::{Shop, rows, until};
 
 /// A shop on the legacy server with some rows, under these lines of its move.
 pub(super) async fn shop(lines: &str, users: u64) -> Shop {
-    let shop = Shop::open_moving().await;
+    with_rows(Shop::open_moving().await, lines, users).await
+}
+
+/// The same on these servers.
+pub(super) async fn with_rows(shop: Shop, lines: &str, users: u64) -> Shop {
     let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
     legacy.query_drop(Load::shared_rows()).await.unwrap();
     for first in (0..users).step_by(1_000) {

@@ -8,17 +8,12 @@ use shardway_tests::load::Load;
 use shardway_tests::{Shop, until};
 
 use super::copies::ends_equal;
+use super::moving::with_rows;
 
 /// A shop with servers of its own, whose copy takes some time.
 async fn shop() -> Shop {
-    let shop = Shop::open_moving_alone().await;
-    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
-    legacy.query_drop(Load::shared_rows()).await.unwrap();
-    let users: Vec<String> = (0..2_000).map(|id| format!("({}, 'old')", 1_000 + id)).collect();
-    let insert = format!("INSERT INTO users (id, name) VALUES {}", users.join(", "));
-    legacy.query_drop(insert).await.unwrap();
-    shop.save("copy = { rows = 50, parallel = 2, pause_ms = 100 }").await;
-    shop
+    with_rows(Shop::open_moving_alone().await, "copy = { rows = 50, parallel = 2, pause_ms = 100 }", 1_000)
+        .await
 }
 
 /// The status says that the move waits for a server.

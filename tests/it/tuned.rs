@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable as _;
 use shardway_tests::load::Load;
 use shardway_tests::{Shop, rows, until};
 
 use super::copies::ends_equal;
+use super::moving::with_rows;
 
 const LINES: &str = "copy = { rows = 50, parallel = 1, pause_ms = 100 }\n\
                      tune = { innodb_flush_log_at_trx_commit = 0, sync_binlog = 7 }";
@@ -16,14 +16,7 @@ const TUNED: [&str; 2] = ["0|7", "0|7"];
 
 /// A shop with servers of its own, whose copy takes some time.
 async fn shop() -> Shop {
-    let shop = Shop::open_moving_alone().await;
-    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
-    legacy.query_drop(Load::shared_rows()).await.unwrap();
-    let users: Vec<String> = (0..2_000).map(|id| format!("({}, 'old')", 1_000 + id)).collect();
-    let insert = format!("INSERT INTO users (id, name) VALUES {}", users.join(", "));
-    legacy.query_drop(insert).await.unwrap();
-    shop.save(LINES).await;
-    shop
+    with_rows(Shop::open_moving_alone().await, LINES, 1_000).await
 }
 
 async fn values(shop: &Shop) -> Vec<String> {
