@@ -20,6 +20,7 @@ mod line;
 pub mod mark;
 pub mod mismatches;
 pub mod missed;
+mod owners;
 pub mod patience;
 pub mod phase;
 pub mod place;

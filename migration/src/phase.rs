@@ -30,6 +30,8 @@ pub enum Phase {
     Verify,
     /// Both sides are equal but for a moment's lag. Gray reads and the switch are open.
     Synced,
+    /// Each side owns the writes of some keys and follows the other for the rest: the way back is open.
+    Divided,
     /// The target owns writes, the source follows: the way back is open.
     ReverseSync,
     /// The way back is closed; the source's tables are being put aside.
@@ -74,6 +76,8 @@ pub enum Event {
     Resume,
     /// Writes have gone to this side.
     Switched(Side),
+    /// The writes of some keys have gone to the other side, or come back from it.
+    Divided,
     /// Writes have gone to the source without waiting for the streams: the target may have rows that the source lacks.
     Parted(String),
     /// An operator closes the way back.
@@ -87,7 +91,7 @@ pub enum Action {
     Work(Phase),
     /// End the work that is going on; what it has saved stays.
     Rest,
-    /// Follow the streams of the side that owns writes.
+    /// Follow the streams of a side that owns writes.
     Follow(Side),
     /// Follow no stream.
     Unfollow,
@@ -99,22 +103,23 @@ pub enum Action {
 pub struct Refused(pub String);
 
 impl Phase {
-    /// The side whose streams are followed during the phase.
+    /// The sides whose streams are followed during the phase.
     #[must_use]
-    pub fn follows(self) -> Option<Side> {
+    pub fn follows(self) -> &'static [Side] {
         match self {
-            Phase::Copy | Phase::CatchUp | Phase::Index | Phase::Verify | Phase::Synced => Some(Side::Source),
-            Phase::ReverseSync => Some(Side::Target),
+            Phase::Copy | Phase::CatchUp | Phase::Index | Phase::Verify | Phase::Synced => &[Side::Source],
+            Phase::Divided => &[Side::Source, Side::Target],
+            Phase::ReverseSync => &[Side::Target],
             Phase::Draft
             | Phase::Preflight
             | Phase::Prepare
             | Phase::Capture
             | Phase::Finishing
-            | Phase::Done => None,
+            | Phase::Done => &[],
         }
     }
 
-    /// The side that owns writes.
+    /// The side that owns writes, or those of the keys that are not the target's.
     #[must_use]
     pub fn authority(self) -> Side {
         match self {
@@ -126,12 +131,12 @@ impl Phase {
     /// Does its work wait for a server that is away? Before rows are on their way somebody waits to be told instead.
     #[must_use]
     pub fn is_patient(self) -> bool {
-        self.follows().is_some() || self == Phase::Finishing
+        !self.follows().is_empty() || self == Phase::Finishing
     }
 
     /// Has the phase work of its own that ends by itself?
     fn works(self) -> bool {
-        !matches!(self, Phase::Draft | Phase::Synced | Phase::ReverseSync | Phase::Done)
+        !matches!(self, Phase::Draft | Phase::Synced | Phase::Divided | Phase::ReverseSync | Phase::Done)
     }
 
     /// The phase after the work of this one.
@@ -145,7 +150,7 @@ impl Phase {
             Phase::Index => Some(Phase::Verify),
             Phase::Verify => Some(Phase::Synced),
             Phase::Finishing => Some(Phase::Done),
-            Phase::Draft | Phase::Synced | Phase::ReverseSync | Phase::Done => None,
+            Phase::Draft | Phase::Synced | Phase::Divided | Phase::ReverseSync | Phase::Done => None,
         }
     }
 }
@@ -185,9 +190,8 @@ impl State {
     pub fn resume(&self) -> Vec<Action> {
         match self {
             State::Running { phase } => enter(*phase),
-            State::Paused { phase, .. } => phase.follows().map(Action::Follow).into_iter().collect(),
             // The streams of a move that was in step go on trying; a copy that failed waits for a person.
-            State::Failed { phase, .. } => phase.follows().map(Action::Follow).into_iter().collect(),
+            State::Paused { phase, .. } | State::Failed { phase, .. } => follow(*phase).collect(),
         }
     }
 
@@ -219,6 +223,11 @@ impl State {
                         let ends = "the way back is lost, and `shardway move finish` ends the move";
                         (phase, format!("{ends} ({reason})"))
                     }
+                    Phase::Divided => {
+                        let ends = "one side can no longer be kept current with the keys that the other owns, and \
+                                    `shardway move rollback --emergency` takes all of them to the source";
+                        (phase, format!("{ends} ({reason})"))
+                    }
                     _ => (Phase::Preflight, reason),
                 };
                 Ok((State::Failed { phase, reason }, vec![Action::Rest, Action::Unfollow]))
@@ -227,7 +236,11 @@ impl State {
                 Ok((State::Paused { phase, reason }, vec![Action::Rest]))
             }
             (_, Event::Switched(to)) => switched(phase, to),
-            (_, Event::Parted(reason)) if phase == Phase::ReverseSync => {
+            (_, Event::Divided) => match phase {
+                Phase::Synced | Phase::Divided | Phase::ReverseSync => Ok(run(Phase::Divided)),
+                _ => refuse("the sides are not in step"),
+            },
+            (_, Event::Parted(reason)) if matches!(phase, Phase::Divided | Phase::ReverseSync) => {
                 Ok((State::Failed { phase: Phase::Preflight, reason }, vec![Action::Rest, Action::Unfollow]))
             }
             // Whatever ails the way back, it is given up.
@@ -244,6 +257,12 @@ impl State {
 }
 
 impl Event {
+    /// Does it end a switch that has been intended?
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        matches!(self, Event::Switched(_) | Event::Divided | Event::Parted(_))
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Event::Start => "start",
@@ -253,6 +272,7 @@ impl Event {
             Event::Pause(_) => "pause",
             Event::Resume => "resume",
             Event::Switched(_) => "a switch",
+            Event::Divided => "a division of keys",
             Event::Parted(_) => "an emergency rollback",
             Event::Finish => "finish",
         }
@@ -261,8 +281,8 @@ impl Event {
 
 fn switched(phase: Phase, to: Side) -> Result<(State, Vec<Action>), Refused> {
     match (phase, to) {
-        (Phase::Synced, Side::Target) => Ok(run(Phase::ReverseSync)),
-        (Phase::ReverseSync, Side::Source) => Ok(run(Phase::Synced)),
+        (Phase::Synced | Phase::Divided, Side::Target) => Ok(run(Phase::ReverseSync)),
+        (Phase::ReverseSync | Phase::Divided, Side::Source) => Ok(run(Phase::Synced)),
         (_, Side::Target) => refuse("the target is not in step with the source"),
         (_, Side::Source) => refuse("the way back is closed"),
     }
@@ -273,9 +293,11 @@ fn run(phase: Phase) -> (State, Vec<Action>) {
 }
 
 fn enter(phase: Phase) -> Vec<Action> {
-    let follow = phase.follows().map(Action::Follow);
-    let work = phase.works().then_some(Action::Work(phase));
-    follow.into_iter().chain(work).collect()
+    follow(phase).chain(phase.works().then_some(Action::Work(phase))).collect()
+}
+
+fn follow(phase: Phase) -> impl Iterator<Item = Action> {
+    phase.follows().iter().copied().map(Action::Follow)
 }
 
 fn refuse(why: &str) -> Result<(State, Vec<Action>), Refused> {

@@ -20,6 +20,7 @@ use crate::connection::images;
 use crate::converge::Converge;
 use crate::image::Key;
 use crate::line::{self, Held};
+use crate::owners;
 use crate::pool::Pool;
 use crate::record;
 use crate::tables::{MovingTable, WorkError};
@@ -124,7 +125,12 @@ pub async fn run(
     }
     let pool = Pool::default();
     if policy.run == Run::Real {
-        keep_records(&pool, tables, authority.other()).await?;
+        for side in [Side::Source, Side::Target] {
+            // Where keys are divided, either side may be written.
+            if side != authority || tables.iter().any(|table| table.division().is_some()) {
+                keep_records(&pool, tables, side).await?;
+            }
+        }
     }
     let mut report = RepairReport::default();
     let one = async |(table, row_key): (&str, &RowKey)| -> Result<Vec<Outcome>, WorkError> {
@@ -134,6 +140,7 @@ pub async fn run(
             let result = Done::Failed("the move has no such table, or the key cannot be read".into());
             return Ok(vec![outcome(result, Vec::new())]);
         };
+        let authority = owners::of_key(&pool, of, &key, authority).await?;
         let mut outcomes = Vec::new();
         for copy in of.by_copy(authority) {
             let work = Work { move_name, table: &copy, authority, pool: &pool, run: policy.run };

@@ -7,6 +7,7 @@ use shardway_routing::topology::{BackendId, MoveId, Node, Placement, Server, Sid
 
 use crate::filter::Filter;
 use crate::image::{Image, ImageShape, Key, quoted};
+use crate::owners::Division;
 use crate::stream::Change;
 
 /// A table on its way.
@@ -23,6 +24,7 @@ pub struct MovingTable {
     target: Ends,
     /// Places on the source and on the target that are one physical table, which is split in place.
     shared: Vec<(usize, usize)>,
+    division: Option<Division>,
 }
 
 /// Where one side has its rows.
@@ -142,6 +144,7 @@ pub fn of_table(topology: &Topology, id: TableId) -> Result<MovingTable, Refusal
         source,
         target,
         shared,
+        division: Division::of(topology, id),
     })
 }
 
@@ -369,6 +372,11 @@ impl MovingTable {
         let parts: Vec<String> =
             key.0.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect();
         WorkError::OnSeveral { table: self.name.clone(), key: parts.join("-") }
+    }
+
+    /// Which keys the target owns, where each side owns some.
+    pub(crate) fn division(&self) -> Option<&Division> {
+        self.division.as_ref()
     }
 
     /// The shard key of a row, which gray reads look at.

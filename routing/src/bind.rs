@@ -113,6 +113,8 @@ pub fn hint(sql: &[u8], lexed: &Lexed) -> Result<Hint, Refusal> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     pub side: Side,
+    /// What must be awaited first.
+    pub wait: Wait,
     /// At least one; in shard order.
     pub legs: Vec<Leg>,
     /// Rows to skip and to return, when the plan's gather has a limit and there is more than one leg.
@@ -120,6 +122,14 @@ pub struct Route {
     pub take: Option<u64>,
     /// Parameters whose values change on the way to the shards: `LIMIT ?, ?` over several of them.
     pub rebind: Vec<(u16, u64)>,
+}
+
+/// What a statement waits for, so that its side has every row as it was when the statement came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    Nothing,
+    /// The move's streams: the other side owns some of the rows, and what it has got must have arrived.
+    Streams,
 }
 
 /// One shard's part.

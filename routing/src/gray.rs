@@ -1,7 +1,8 @@
-//! Which side serves a key's reads while its table moves: the same key, always the same side.
+//! Which side serves a key's reads while its table moves, and which owns its writes where both own some: the same key,
+//! always the same side.
 
 use crate::key::KeyValue;
-use crate::topology::{DoubleWrite, Move, Side};
+use crate::topology::{DoubleWrite, Move, Owners, Side};
 
 /// Buckets of gray percentages: hundredths of a percent.
 pub const BUCKETS: u16 = 10_000;
@@ -20,12 +21,25 @@ pub fn bucket(key: &KeyValue) -> u16 {
 /// as the safe side of a mistake.
 #[must_use]
 pub fn side(of: &Move, key: &KeyValue) -> Side {
-    if of.never.contains(key) {
+    grouped(of.reads, &of.always, &of.never, key)
+}
+
+fn grouped(share: u16, always: &[KeyValue], never: &[KeyValue], key: &KeyValue) -> Side {
+    if never.contains(key) {
         Side::Source
-    } else if of.always.contains(key) || bucket(key) < of.reads {
+    } else if always.contains(key) || bucket(key) < share {
         Side::Target
     } else {
         Side::Source
+    }
+}
+
+/// The side that owns a key's writes.
+#[must_use]
+pub fn owner(owners: Owners<'_>, key: &KeyValue) -> Side {
+    match owners {
+        Owners::One(side) => side,
+        Owners::Divided { share, always, never } => grouped(share, always, never, key),
     }
 }
 
@@ -68,6 +82,20 @@ mod tests {
             }
             assert_eq!(was, Side::Target);
         }
+    }
+
+    #[test]
+    fn every_key_of_a_division_has_one_owner_and_lists_are_stronger_than_the_share() {
+        let mut of = crate::topology::Move::idle("m");
+        let key = |key| KeyValue::Integer(key);
+        assert_eq!(owner(of.owners(), &key(1)), Side::Source);
+        let owned = |of: &Move| [1, 2, 1001].map(|number| owner(of.owners(), &key(number)));
+        of.divided = Some(GOLDEN[0] + 1);
+        assert_eq!(owned(&of), [Side::Target, Side::Source, Side::Target]);
+        (of.always, of.never) = (vec![key(2)], vec![key(1001)]);
+        assert_eq!(owned(&of), [Side::Target, Side::Target, Side::Source]);
+        of.divided = Some(0);
+        assert_eq!(owned(&of), [Side::Source, Side::Target, Side::Source], "the list alone");
     }
 
     #[test]

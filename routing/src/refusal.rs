@@ -138,6 +138,7 @@ registry! {
     KEY_ON_SHARDS = "SHD1440" 1062 "23000" Never "strict double write: another shard has a row under this primary key, and the other side has room for one; nothing was written", "give the row another primary key, or delete the other one first";
     MOVE_DRIFTED = "SHD1441" 1235 "HY000" Never "something has come that writes rows of a moving table on one side only, or makes the sides hold different rows", "undo what is named, compare both sides with `shardway move verify`, and save the file again";
     STORED_FUNCTION = "SHD1442" 1235 "42000" Never "a stored function that may read or write tables of several servers", "write what it does into the statement, or ask for its parts one by one";
+    KEYS_DIVIDED = "SHD1443" 1235 "42000" Never "each side of the move owns the writes of some keys, and the statement is for keys of both or does not name them", "name shard keys that one side owns; what reads the keys of both is sent outside of transactions";
     WAY_BACK_CLOSED = "SHD1465" 1105 "HY000" Never "the way back of the move is closed", "the source lacks what was written since; restore from a backup: `shardway move rollback NAME --to POINT --restore`";
     PARTED = "SHD1466" 1105 "HY000" Never "the sides have parted in an emergency, and the target may have writes that the source lacks", "look at them with `shardway move gaps NAME` and `shardway move verify NAME`, copy what matters to the source, then `shardway move gaps NAME --close`";
     NO_POINT = "SHD1467" 1105 "HY000" Never "no rollback can lead there", "`shardway move points NAME` lists the points";
@@ -160,6 +161,7 @@ registry! {
     ROWS_LEFT = "SHD1609" 1235 "HY000" Later "rows that have left a table split in place are still there, and would be seen twice", "`shardway move finish NAME`, then `shardway move cleanup NAME`; the move may leave the rules after that";
     NOT_COMPARED = "SHD1610" 1235 "HY000" Later "writes may not go over before a comparison has found both sides equal", "`shardway move verify NAME`, and `shardway move repair NAME` before that where rows differ; verify.max_age says how old it may be";
     NO_WAY_BACK = "SHD1611" 1235 "HY000" Later "the servers that writes would go to could not be written, or not be followed back", "set them up as the preflight of a source asks for: docs/preflight.md";
+    INDIVISIBLE = "SHD1612" 1235 "HY000" Never "the keys of a move cannot be divided between its sides, as both could give a primary key away", "give the table ids of the proxy: id = { column = …, generator = \"snowflake\" }; or set writes to \"source\" or \"target\"";
     OTHER_DATABASE = "SHD1701" 1044 "42000" Never "Access denied to a database of which the account is not", "list it in `databases` of the account";
     READ_ONLY = "SHD1702" 1290 "HY000" Never "the account is read-only so it cannot execute this statement", "use an account without role = \"read_only\"";
     RESTRICTED = "SHD1703" 1227 "42000" Never "Access denied to a restricted account", "use an account without `databases` and role = \"read_only\", or run it on the backend itself";

@@ -108,6 +108,13 @@ impl TableSchema {
         xxhash_rust::xxh3::xxh3_64(format!("{self:?}").as_bytes())
     }
 
+    /// Has it a unique key without that column, so that rows which differ in it may want the same value?
+    #[must_use]
+    pub fn has_unique_without(&self, column: &str) -> bool {
+        let has = |columns: &Vec<String>| columns.iter().any(|of| of.eq_ignore_ascii_case(column));
+        self.unique.iter().map(|key| &key.columns).chain([&self.primary]).any(|columns| !has(columns))
+    }
+
     /// The column that the server numbers by itself.
     #[must_use]
     pub fn auto_increment(&self) -> Option<&Column> {

@@ -15,7 +15,7 @@ mod places;
 use self::databases::default_of;
 use self::places::{authority, described};
 use crate::refusal::{self, Refusal};
-use crate::topology::{DoubleWrite, IdColumn, Move, Placement, Side, Table, TableId, Topology};
+use crate::topology::{DoubleWrite, IdColumn, Move, Owners, Placement, Side, Table, TableId, Topology};
 
 /// What has been done about the moves, which no rule file can say.
 pub trait Facts {
@@ -215,6 +215,9 @@ impl Changes<'_> {
     /// Why a table cannot leave its move: rows that have left its nodes would be seen there again.
     fn rows_left(&self, old: &Table) -> Option<Refusal> {
         let of = self.old.move_of(old.moving.as_ref()?.by);
+        if of.divided.is_some() {
+            return Some(refusal::ROWS_HIDDEN.because(format!("{}: each side owns some keys", old.name)));
+        }
         let Placement::Sharded(layout) = &old.placement else { return None };
         let stays = of.writes == Side::Target && !layout.shared.is_empty();
         let is_left = stays && self.facts.cleaned(&of.name) == Cleaned::No;
@@ -231,7 +234,9 @@ impl Changes<'_> {
             let default =
                 format!("{}.{}", self.new.backend(self.new.database_of(new).default).name, old.name);
             let was = authority(self.old, old);
-            let effect = if was.as_ref() == Some(&default) {
+            let effect = if let Some(left) = self.rows_left(old) {
+                Effect::Refused(left)
+            } else if was.as_ref() == Some(&default) {
                 Effect::Barrier(vec![
                     Hold::Table { database: database.clone(), table: old.name.to_lowercase() },
                     Hold::Unnamed { database: database.clone() },
@@ -318,20 +323,44 @@ impl Changes<'_> {
     }
 
     fn writes(&mut self, old: &Move, new: &Move) {
-        if old.writes == new.writes {
+        let (before, now) = (old.owners(), new.owners());
+        if before == now {
             return;
         }
-        let effect = match new.writes {
-            Side::Target if self.facts.synced(&new.name) == Synced::No => {
-                Effect::Refused(refusal::NOT_SYNCED.because(format!("writes of {} to the target", new.name)))
-            }
-            Side::Source if self.facts.source_kept(&new.name) == SourceKept::No => {
-                Effect::Refused(refusal::SOURCE_NOT_KEPT.because(new.name.clone()))
-            }
-            Side::Source | Side::Target => Effect::Barrier(holds(self.new, new)),
+        let goes = |to: Side| now.include(to) && before != Owners::One(to);
+        let name = &new.name;
+        let effect = if goes(Side::Target) && self.facts.synced(name) == Synced::No {
+            Effect::Refused(refusal::NOT_SYNCED.because(format!("writes of {name} to the target")))
+        } else if goes(Side::Source) && self.facts.source_kept(name) == SourceKept::No {
+            Effect::Refused(refusal::SOURCE_NOT_KEPT.because(name.clone()))
+        } else if let Some(refusal) = new.divided.and_then(|_| self.indivisible(new)) {
+            Effect::Refused(refusal)
+        } else {
+            Effect::Barrier(holds(self.new, new))
         };
-        let rule = format!("moves.{}.writes", new.name);
-        self.add(&rule, old.writes.name(), new.writes.name(), effect, ALL);
+        let share = |owners: &Owners<'_>| match owners {
+            Owners::One(Side::Source) => 0,
+            Owners::One(Side::Target) => ALL,
+            Owners::Divided { share, .. } => *share,
+        };
+        // Of keys that are listed nobody knows how many rows they have.
+        let share = share(&before).abs_diff(share(&now)).max(1);
+        self.add(&format!("moves.{name}.writes"), old.writes_name(), new.writes_name(), effect, share);
+    }
+
+    /// Why the sides cannot own some keys each: both might give a primary key to a row of theirs.
+    fn indivisible(&self, new: &Move) -> Option<Refusal> {
+        new.tables.iter().map(|id| self.new.table_of(*id)).find_map(|table| {
+            let Some((schema, key)) = table.schema.as_ref().zip(table.shard_key()) else {
+                return Some(refusal::SCHEMA_UNKNOWN.because(table.name.clone()));
+            };
+            let is_primary =
+                |name: &str| schema.primary.iter().any(|column| column.eq_ignore_ascii_case(name));
+            let is_told = is_primary(key) || table.id.as_ref().is_some_and(|id| is_primary(&id.column));
+            let why =
+                || format!("the primary key of {} holds neither {key} nor ids of the proxy", table.name);
+            (!is_told).then(|| refusal::INDIVISIBLE.because(why()))
+        })
     }
 }
 

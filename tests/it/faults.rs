@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use shardway_tests::load::{Journal, Load, Transfers};
+use shardway_tests::load::{Journal, Load, SHARED, Transfers};
 use shardway_tests::{Server, Shop, until};
 
 /// Slow enough to be killed on its way.
@@ -22,6 +22,14 @@ const USERS: u64 = 3_000;
 /// Enough for a switch on a busy machine.
 const PATIENT: &str = "hold_ms = 10000";
 const SWITCHED: &str = "writes = \"target\"\nreads = 100";
+
+/// Lines under which keys may be divided. The source has the rows between which money goes: a transaction over both sides is
+/// whole only while nobody is killed in its commit.
+fn divisible(lines: &str) -> String {
+    let shared: Vec<String> = (1..=SHARED).map(|id| id.to_string()).collect();
+    let ids = "[tables.orders.id]\ncolumn = \"id\"\ngenerator = \"snowflake\"";
+    format!("{lines}\nnever = [{}]\n{ids}\n", shared.join(", "))
+}
 
 /// A server to be killed.
 #[derive(Debug, Clone, Copy)]

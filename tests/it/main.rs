@@ -18,6 +18,7 @@ mod copies;
 mod databases;
 mod differential;
 mod dirty;
+mod divided;
 mod documents;
 mod double_write;
 mod drift;

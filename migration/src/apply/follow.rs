@@ -62,6 +62,8 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Follower {
     pub tail: Arc<Tail>,
+    /// The side that is followed.
+    pub authority: Side,
     task: JoinHandle<()>,
     heartbeat: JoinHandle<()>,
 }
@@ -78,7 +80,7 @@ impl Follower {
     /// Begins to follow.
     #[must_use]
     pub fn start(course: Course) -> Follower {
-        let server = course.server.clone();
+        let (server, authority) = (course.server.clone(), course.authority);
         let marking = match course.trail {
             Trail::Log => {
                 Marking::Logged(Logged::new(server.clone(), by_log::mark_databases(&course), &course.stream))
@@ -88,7 +90,7 @@ impl Follower {
         let tail = Arc::new(Tail::new(server, marking));
         let task = tokio::spawn(run(course, Arc::clone(&tail)));
         let heartbeat = tokio::spawn(beat(Arc::clone(&tail)));
-        Follower { tail, task, heartbeat }
+        Follower { tail, authority, task, heartbeat }
     }
 
     /// Stops following and waits until nothing is being written any more.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const PHASES: [Phase; 12] = [
+const PHASES: [Phase; 13] = [
     Phase::Draft,
     Phase::Preflight,
     Phase::Prepare,
@@ -12,6 +12,7 @@ const PHASES: [Phase; 12] = [
     Phase::Index,
     Phase::Verify,
     Phase::Synced,
+    Phase::Divided,
     Phase::ReverseSync,
     Phase::Finishing,
     Phase::Done,
@@ -39,6 +40,7 @@ fn events() -> Vec<Event> {
         Event::Resume,
         Event::Switched(Side::Target),
         Event::Switched(Side::Source),
+        Event::Divided,
         Event::Parted("e".into()),
         Event::Finish,
     ]
@@ -70,7 +72,7 @@ fn writes_reach_the_target_only_from_a_state_in_step() {
         for event in events() {
             let Ok((after, _)) = state.clone().on(event) else { continue };
             if after.phase().authority() == Side::Target && state.phase().authority() == Side::Source {
-                assert_eq!(state.phase(), Phase::Synced);
+                assert!(matches!(state.phase(), Phase::Synced | Phase::Divided), "{state:?}");
             }
         }
     }
@@ -90,8 +92,20 @@ fn a_switched_move_is_never_forgotten_by_a_failure() {
     for event in events() {
         let state = State::Running { phase: Phase::ReverseSync };
         if let Ok((after, _)) = state.on(event.clone()) {
-            let back = matches!(event, Event::Switched(Side::Source) | Event::Parted(_));
+            let back = matches!(event, Event::Switched(Side::Source) | Event::Divided | Event::Parted(_));
             assert_eq!(after.phase().authority() == Side::Source, back, "{event:?}");
         }
+    }
+}
+
+#[test]
+fn nothing_but_a_switch_ends_a_division_or_follows_one_side_of_it_alone() {
+    for event in events() {
+        let state = State::Running { phase: Phase::Divided };
+        let Ok((after, actions)) = state.on(event.clone()) else { continue };
+        let ends = event.is_switch() && event != Event::Divided;
+        assert_eq!(after.phase() != Phase::Divided, ends, "{event:?}");
+        let follows = |side: Side| actions.contains(&Action::Follow(side));
+        assert!(ends || follows(Side::Source) == follows(Side::Target), "{event:?}");
     }
 }

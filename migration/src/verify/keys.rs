@@ -19,6 +19,7 @@ use super::verdict::{Seen, Verdict, decide};
 use crate::converge::Converge;
 use crate::image::Key;
 use crate::line;
+use crate::owners;
 use crate::tables::WorkError;
 
 /// How long one row is locked at most.
@@ -44,6 +45,28 @@ type Suspect = (Key, Seen<Vec<Copy>, Vec<Copy>>);
 
 /// Settles suspects. Keys that are not in the answer are equal.
 pub(super) async fn settle(
+    table: &Table<'_>,
+    converge: &dyn Converge,
+    suspects: &[Key],
+    progress: &Progress,
+) -> Result<Settled, WorkError> {
+    if table.of.division().is_none() {
+        return of_one_owner(table, converge, suspects, progress).await;
+    }
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    for key in suspects {
+        let owner = owners::of_key(table.pool, table.of, key, table.authority).await?;
+        if owner == table.authority { &mut here } else { &mut there }.push(key.clone());
+    }
+    let mut settled = of_one_owner(table, converge, &here, progress).await?;
+    let others = of_one_owner(&table.seen_from(table.authority.other()), converge, &there, progress).await?;
+    settled.faults.extend(others.faults);
+    settled.undecided.extend(others.undecided);
+    Ok(settled)
+}
+
+/// The same of keys that the table's authority owns.
+async fn of_one_owner(
     table: &Table<'_>,
     converge: &dyn Converge,
     suspects: &[Key],

@@ -19,6 +19,7 @@ pub mod verdict;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -150,7 +151,7 @@ async fn all(
             _ => Measure::Hash { seed: Seed(rand::random()), second },
         };
         let lanes = lanes.max(1);
-        let table = Table { of: table, authority, pool: &pool, measure, lanes, proved: AtomicU64::new(0) };
+        let table = Table { of: table, authority, pool: &pool, measure, lanes, proved: Arc::default() };
         estimate(&table, progress).await?;
         reports.push(one(&table, converge, mode, progress).await?);
     }

@@ -4,6 +4,7 @@
 //! routing puts there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use futures_util::future::{try_join, try_join_all};
@@ -58,10 +59,15 @@ pub(super) struct Table<'a> {
     /// Ranges that are looked at together.
     pub lanes: usize,
     /// Differences that have been proved.
-    pub proved: AtomicU64,
+    pub proved: Arc<AtomicU64>,
 }
 
-impl Table<'_> {
+impl<'a> Table<'a> {
+    /// The same table where the other side is right.
+    pub fn seen_from(&self, authority: Side) -> Table<'a> {
+        Table { authority, measure: self.measure.clone(), proved: Arc::clone(&self.proved), ..*self }
+    }
+
     fn at_home(&self, side: Side, place: usize) -> AtHome {
         at_home(self.of.placement(side), &self.of.shape, place)
     }

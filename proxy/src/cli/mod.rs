@@ -71,8 +71,8 @@ enum Command {
         /// Percent of keys whose reads the target serves: 0 to 100 in steps of 0.01.
         #[arg(long, value_parser = percent)]
         reads: Option<f64>,
-        /// The side that owns writes.
-        #[arg(long, value_parser = ["source", "target"])]
+        /// The side that owns writes, or the percentage of keys whose writes the target owns: 0 to 100 in steps of 0.01.
+        #[arg(long, value_parser = owner)]
         writes: Option<String>,
         /// How the other side gets what is written.
         #[arg(long, value_parser = ["off", "async", "sync", "strict"])]
@@ -312,6 +312,15 @@ fn percent(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(percent) if hundredths && is_plain && (0.0..=100.0).contains(&percent) => Ok(percent),
         _ => Err("it is a percentage from 0 to 100 in steps of 0.01".to_owned()),
+    }
+}
+
+fn owner(text: &str) -> Result<String, String> {
+    match text {
+        "source" | "target" => Ok(text.to_owned()),
+        _ => {
+            percent(text).map(|_| text.to_owned()).map_err(|why| format!("it is source or target, or {why}"))
+        }
     }
 }
 

@@ -100,7 +100,7 @@ pub fn status(control: &Control) -> Status {
             name: of.name.clone(),
             tables: of.tables.iter().map(|table| topology.table_of(*table).name.clone()).collect(),
             reads: f64::from(of.reads) / 100.0,
-            writes: of.writes.name().to_owned(),
+            writes: of.writes_name(),
             double_write: of.double_write.name().to_owned(),
             ..achieved(control, topology, of)
         })

@@ -337,7 +337,7 @@ pub(super) fn now_s() -> u64 {
 fn hold_limit(old: &Topology, new: &Topology) -> Duration {
     let stays = |of: &Move| {
         let before = old.moves.iter().find(|before| before.name == of.name);
-        before.is_some_and(|before| (before.writes, before.double_write) == (of.writes, of.double_write))
+        before.is_some_and(|before| (before.owners(), before.double_write) == (of.owners(), of.double_write))
     };
     let limits = new.moves.iter().filter(|of| !stays(of)).map(|of| Duration::from_millis(of.hold_ms));
     limits.min().unwrap_or(HOLD)

@@ -6,6 +6,7 @@ use toml_edit::{DocumentMut, Item, value};
 #[derive(Debug, Default)]
 pub struct Wish {
     pub reads: Option<f64>,
+    /// A side, or the percentage of keys whose writes the target owns.
     pub writes: Option<String>,
     pub double_write: Option<String>,
     pub shadow_reads: Option<f64>,
@@ -42,12 +43,10 @@ pub fn edited(text: &str, name: &str, wish: &Wish) -> Result<String, String> {
             (_, Err(_)) => {}
         };
     for (key, percent) in [("reads", wish.reads), ("shadow_reads", wish.shadow_reads)] {
-        let Some(percent) = percent else { continue };
-        let whole = (0..=100_i64).find(|whole| whole.to_string() == percent.to_string());
-        set(key, whole.map_or_else(|| value(percent), value));
+        percent.into_iter().for_each(|percent| set(key, percentage(percent)));
     }
     if let Some(writes) = &wish.writes {
-        set("writes", value(writes));
+        set("writes", writes.parse().map_or_else(|_| value(writes), percentage));
     }
     if let Some(mode) = &wish.double_write {
         set("double_write", value(mode));
@@ -56,6 +55,12 @@ pub fn edited(text: &str, name: &str, wish: &Wish) -> Result<String, String> {
         set("always", value(toml_edit::Array::new()));
     }
     Ok(document.to_string())
+}
+
+/// Without a fraction where there is none.
+fn percentage(percent: f64) -> Item {
+    let whole = (0..=100_i64).find(|whole| whole.to_string() == percent.to_string());
+    whole.map_or_else(|| value(percent), value)
 }
 
 #[cfg(test)]
@@ -75,5 +80,10 @@ mod tests {
     fn fractions_of_a_percent_stay_fractions() {
         let wish = Wish { reads: Some(0.5), ..Wish::default() };
         assert_eq!(edited("[moves.a]\nreads = 1\n", "a", &wish).as_deref(), Ok("[moves.a]\nreads = 0.5\n"));
+        for (writes, expected) in [("5", "5"), ("0.5", "0.5"), ("target", "\"target\"")] {
+            let wish = Wish { writes: Some(writes.into()), ..Wish::default() };
+            let expected = format!("[moves.a]\nwrites = {expected}\n");
+            assert_eq!(edited("[moves.a]\nwrites = \"source\"\n", "a", &wish), Ok(expected));
+        }
     }
 }

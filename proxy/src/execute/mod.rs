@@ -3,6 +3,7 @@
 //! One shard's answer is relayed as the packets it came in; the answers of several are gathered (`scatter`); a write
 //! that several shards take part in runs inside a transaction of ours (`write`).
 
+mod arrived;
 pub mod behind;
 pub mod finish;
 pub mod mirror;
@@ -18,7 +19,7 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use shardway_routing::bind::{self, Hint, Reads, Route, Values};
+use shardway_routing::bind::{self, Hint, Reads, Route, Values, Wait};
 use shardway_routing::key::KeyValue;
 use shardway_routing::plan::{
     Access, Characteristics, DataPlan, Gather, InsertId, Pin, Plan, RoutePlan, ServedBy, Sides,
@@ -101,6 +102,9 @@ async fn begun(
     let fallback = Cell::new(None);
     let chooser = Chooser { reads: reads(session, request.hint), session, topology, fallback: &fallback };
     let route = bind::route(plan, topology, request.values, request.hint, &chooser)?;
+    if let (Wait::Streams, Sides::Moving(moving)) = (route.wait, &plan.sides) {
+        arrived::wait(session, topology, moving.by).await?;
+    }
     session.worker.shared.metrics.routed(route.side, route.legs.len());
     if plan.served_by != ServedBy::NoRows {
         session.rows = Rows::Seen;

@@ -5,7 +5,7 @@
 
 use shardway_routing::bind::{self, As, Numbered, Values, Zero};
 use shardway_routing::plan::DataPlan;
-use shardway_routing::topology::{Placement, Side, TableId, Topology};
+use shardway_routing::topology::{Owners, Placement, Side, TableId, Topology};
 
 use super::{Failure, Session};
 use crate::worker::View;
@@ -61,9 +61,10 @@ impl Session {
     }
 }
 
-/// While a move's source owns the writes and is one server, that server counts.
+/// While a move's source owns all writes and is one server, that server counts.
 fn is_written_to_shards(topology: &Topology, table: TableId) -> bool {
     let of = topology.table_of(table);
-    let side = of.moving.as_ref().map_or(Side::Target, |moving| topology.move_of(moving.by).writes);
-    matches!(of.placement(side), Placement::Sharded(_))
+    let owners =
+        of.moving.as_ref().map_or(Owners::One(Side::Target), |moving| topology.move_of(moving.by).owners());
+    owners.sides().any(|side| matches!(of.placement(side), Placement::Sharded(_)))
 }

@@ -1,7 +1,7 @@
 //! Which side, which shards.
 
 use super::keys::{self, literal};
-use super::{Hint, Leg, Reads, Route, Sides, Values};
+use super::{Hint, Leg, Reads, Route, Sides, Values, Wait};
 use crate::function::ShardFunction;
 use crate::gray;
 use crate::key::{Exactness, KeyType, KeyValue, Literal};
@@ -9,7 +9,7 @@ use crate::plan::{
     self, Access, ByKey, DataPlan, Gather, Limit, MovingSides, Operand, RoutePlan, Row, SidePlan,
 };
 use crate::refusal::{self, Refusal};
-use crate::topology::{Layout, Move, Node, ReadKind, ShardId, Side, TableId, Topology};
+use crate::topology::{Layout, Move, Node, Owners, ReadKind, ShardId, Side, TableId, Topology};
 
 /// Picks the side and the legs.
 ///
@@ -23,12 +23,17 @@ pub fn route(
     hint: Hint,
     sides: &impl Sides,
 ) -> Result<Route, Refusal> {
-    let (side, side_plan) = match &plan.sides {
-        plan::Sides::One(only) => (Side::Target, only),
+    let (side, wait) = match &plan.sides {
+        plan::Sides::One(_) => (Side::Target, Wait::Nothing),
         plan::Sides::Moving(moving) => moving_side(plan, moving, topology, values, sides)?,
     };
+    let side_plan = match &plan.sides {
+        plan::Sides::One(only) => only,
+        plan::Sides::Moving(moving) => of_side(moving, side)?,
+    };
     let legs = legs(side_plan, values, hint)?;
-    finish(side, side_plan, legs, values)
+    let route = finish(side, side_plan, legs, values)?;
+    Ok(Route { wait, ..route })
 }
 
 /// One shard that can describe the statement's answer, whatever its values will be.
@@ -51,7 +56,7 @@ pub fn any_route(plan: &DataPlan, topology: &Topology, reads: Reads) -> Result<R
             of_shard(layout, ShardId(0))
         }
     };
-    Ok(Route { side, legs: vec![leg], skip: 0, take: None, rebind: Vec::new() })
+    Ok(Route { side, wait: Wait::Nothing, legs: vec![leg], skip: 0, take: None, rebind: Vec::new() })
 }
 
 fn of_side(moving: &MovingSides, side: Side) -> Result<&SidePlan, Refusal> {
@@ -62,36 +67,68 @@ fn of_side(moving: &MovingSides, side: Side) -> Result<&SidePlan, Refusal> {
     plan.as_ref().map_err(Clone::clone)
 }
 
-/// The side of a statement on moving tables.
-fn moving_side<'a>(
+/// The side of a statement on moving tables, and what it waits for.
+fn moving_side(
     plan: &DataPlan,
-    moving: &'a MovingSides,
+    moving: &MovingSides,
     topology: &Topology,
     values: Values<'_>,
     sides: &impl Sides,
-) -> Result<(Side, &'a SidePlan), Refusal> {
+) -> Result<(Side, Wait), Refusal> {
     let of = topology.move_of(moving.by);
-    if plan.access != Access::Read {
-        return match sides.reads() {
-            Reads::Side(side) if side != of.writes => Err(refusal::HINT_AGAINST_AUTHORITY.because("")),
-            _ => Ok((of.writes, of_side(moving, of.writes)?)),
+    if let (Access::Read, Reads::Side(side)) = (plan.access, sides.reads()) {
+        return Ok((side, Wait::Nothing));
+    }
+    let Some(owner) = owner(plan, moving, topology, values) else {
+        return match plan.access {
+            Access::Read => Ok((of.writes, Wait::Streams)),
+            _ => Err(refusal::KEYS_DIVIDED.because(of.name.clone())),
         };
+    };
+    if plan.access != Access::Read {
+        if sides.reads() == Reads::Side(owner.other()) {
+            return Err(refusal::HINT_AGAINST_AUTHORITY.because(""));
+        }
+        divided_write(of, moving, values)?;
+        return Ok((owner, Wait::Nothing));
     }
     let side = match sides.reads() {
-        Reads::Side(side) => return Ok((side, of_side(moving, side)?)),
-        Reads::Authority => of.writes,
-        Reads::ByKey => gray_side(plan, moving, of, topology, values, sides),
+        Reads::ByKey if owner == of.writes => gray_side(plan, moving, of, topology, values, sides),
+        _ => owner,
     };
-    if side != of.writes {
+    if side == owner.other() {
         // What only the authority can answer, the authority answers: it is right for every key.
-        let able = of_side(moving, side).and_then(|chosen| {
-            legs(chosen, values, Hint::None).and_then(|legs| single(chosen, &legs)).map(|()| chosen)
-        });
-        if let Ok(chosen) = able {
-            return Ok((side, chosen));
+        let able = of_side(moving, side)
+            .and_then(|chosen| legs(chosen, values, Hint::None).and_then(|legs| single(chosen, &legs)));
+        if able.is_err() {
+            return Ok((owner, Wait::Nothing));
         }
     }
-    Ok((of.writes, of_side(moving, of.writes)?))
+    Ok((side, Wait::Nothing))
+}
+
+/// The side that owns all rows that a statement may concern. `None`: each side may own some.
+fn owner(plan: &DataPlan, moving: &MovingSides, topology: &Topology, values: Values<'_>) -> Option<Side> {
+    let owners = topology.move_of(moving.by).owners();
+    if let Owners::One(side) = owners {
+        return Some(side);
+    }
+    let keys = shard_keys(plan, moving, topology, values)?;
+    let mut sides = keys.iter().map(|key| gray::owner(owners, key));
+    let first = sides.next()?;
+    sides.all(|side| side == first).then_some(first)
+}
+
+/// Where keys are divided, a write must not reach rows of other keys than those it names: the other side may own them.
+fn divided_write(of: &Move, moving: &MovingSides, values: Values<'_>) -> Result<(), Refusal> {
+    if of.divided.is_none() {
+        return Ok(());
+    }
+    if let Some(refusal) = &moving.reaches_others {
+        return Err(refusal.clone());
+    }
+    // The target's plan knows whether the shard key changes.
+    legs(of_side(moving, Side::Target)?, values, Hint::None).map(|_| ())
 }
 
 fn gray_side(
@@ -298,7 +335,7 @@ fn single(side: &SidePlan, legs: &[Leg]) -> Result<(), Refusal> {
 
 fn finish(side: Side, plan: &SidePlan, legs: Vec<Leg>, values: Values<'_>) -> Result<Route, Refusal> {
     single(plan, &legs)?;
-    let mut route = Route { side, legs, skip: 0, take: None, rebind: Vec::new() };
+    let mut route = Route { side, wait: Wait::Nothing, legs, skip: 0, take: None, rebind: Vec::new() };
     if route.legs.len() > 1
         && let Gather::Concat { limit: Some(limit) } | Gather::Merge { limit: Some(limit), .. } = &plan.gather
     {

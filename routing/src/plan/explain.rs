@@ -73,7 +73,7 @@ fn explain_moving(moving: &MovingSides, topology: &Topology, out: &mut String) {
     let of = topology.move_of(moving.by);
     let reads = f64::from(of.reads) / 100.0;
     let double = of.double_write.name();
-    let writes = of.writes.name();
+    let writes = of.writes_name();
     line(
         out,
         1,

@@ -10,6 +10,7 @@ pub mod catalogue;
 mod command;
 pub mod comparable;
 mod conditions;
+mod divided;
 pub mod explain;
 mod items;
 mod names;
@@ -149,6 +150,8 @@ pub struct MovingSides {
     /// Conditions on the column of the move's history boundary, one for each of its tables in the statement. `None`:
     /// some rows may be of any time.
     pub times: Option<Vec<Keys>>,
+    /// Why a write may reach rows of other keys than it names, where the move divides its keys.
+    pub reaches_others: Option<Refusal>,
     /// How a write's touched rows are found; `None` for reads.
     pub touch: Option<Result<Touch, Refusal>>,
 }

@@ -12,8 +12,8 @@ use super::sides::Placed;
 use super::write::{self, Write};
 use super::{
     Access, Context, DataPlan, Gather, Keys, MovingSides, Pin, Plan, Replacement, RoutePlan, ServedBy,
-    SessionCommand, SidePlan, Sides, Splice, Touch, When, called, catalogue, number, passed, read, replica,
-    rights, session, touch,
+    SessionCommand, SidePlan, Sides, Splice, Touch, When, called, catalogue, divided, number, passed, read,
+    replica, rights, session, touch,
 };
 use crate::lex::Lexed;
 use crate::lex::words::{self, Token, TokenKind};
@@ -159,7 +159,16 @@ impl Planner<'_> {
         };
         let keys = keys_of(&target).or_else(|| keys_of(&source)).unwrap_or(Keys::All);
         let times = self.times(scopes, by);
-        Ok(Sides::Moving(Box::new(MovingSides { by, source, target, keys, times, touch: touch() })))
+        let reaches_others = divided::reaches_others(self, by, scopes);
+        Ok(Sides::Moving(Box::new(MovingSides {
+            by,
+            source,
+            target,
+            keys,
+            times,
+            reaches_others,
+            touch: touch(),
+        })))
     }
 
     /// What a statement says about the age of the rows of a move, if its history has a boundary.

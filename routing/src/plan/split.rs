@@ -100,10 +100,7 @@ pub(super) fn meets_others(planner: &Planner<'_>, scopes: &Scopes, side: Side) -
         let Some(layout) = split(topology, table, side) else { continue };
         let unknown = || refusal::SCHEMA_UNKNOWN.because(topology.table_of(table).name.clone());
         let schema = topology.table_of(table).schema.as_ref().ok_or_else(unknown)?;
-        let has_key =
-            |columns: &[String]| columns.iter().any(|column| column.eq_ignore_ascii_case(&layout.key));
-        let keys = schema.unique.iter().map(|key| &key.columns).chain([&schema.primary]);
-        if keys.into_iter().any(|columns| !has_key(columns)) {
+        if schema.has_unique_without(&layout.key) {
             let why =
                 "a row that has left may have the same unique key, and would be taken for the one meant";
             return Err(refusal::SPLIT_IN_PLACE.because(why));

@@ -7,6 +7,7 @@
 
 mod attach;
 mod check;
+mod division;
 mod expand;
 mod functions;
 mod moves;

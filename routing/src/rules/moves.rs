@@ -7,7 +7,7 @@ use super::raw::{RawFrom, RawFunctions, RawHistory, RawLayout, RawMove};
 use crate::document::Found;
 use crate::moment::Moment;
 use crate::topology::{
-    Capture, DoubleWrite, Functions, History, Layout, Move, MoveId, Moving, Node, Placement, ReadKind, Side,
+    Capture, DoubleWrite, Functions, History, Layout, Move, MoveId, Moving, Node, Placement, ReadKind,
     TableId,
 };
 
@@ -31,8 +31,7 @@ impl Check<'_> {
             &[DoubleWrite::Off, DoubleWrite::Async, DoubleWrite::Sync, DoubleWrite::Strict]
                 .map(|mode| (mode.name(), mode)),
         );
-        let sides = [Side::Source, Side::Target].map(|side| (side.name(), side));
-        of.writes = self.choice(&raw.writes, &format!("{key}.writes"), Side::Source, &sides);
+        self.owners(raw, &mut of, &key);
         let (Some(tables), Some(from)) = (&raw.tables, &raw.from) else {
             self.report(&raw.at, &key, "`tables` and `from` are needed: which rows move, and from where");
             return;
@@ -72,6 +71,7 @@ impl Check<'_> {
         if let Some(functions) = &raw.functions {
             of.functions = self.functions_of_move(functions, &of, &format!("{key}.functions"));
         }
+        self.may_divide(raw, &of, &key);
         self.topology.moves.push(of);
     }
 

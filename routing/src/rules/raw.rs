@@ -2,6 +2,7 @@
 
 mod backend;
 mod parts;
+mod percent;
 
 use std::ops::Range;
 
@@ -10,6 +11,8 @@ use toml::de::DeValue;
 pub(super) use backend::RawBackend;
 pub(super) use parts::{RawFunctions, RawHistory, RawTls};
 use parts::{functions, history};
+pub(super) use percent::RawWrites;
+use percent::{percent, writes};
 
 use crate::document::{Found, Section};
 use crate::key::{Exactness, KeyType, KeyValue, Literal};
@@ -78,7 +81,7 @@ pub(super) struct RawMove {
     pub reads: u16,
     /// Likewise.
     pub shadow_reads: u16,
-    pub writes: Option<Found<String>>,
+    pub writes: Option<RawWrites>,
     pub hold_ms: u64,
     pub always: Vec<KeyValue>,
     pub never: Vec<KeyValue>,
@@ -215,7 +218,7 @@ fn moving(name: String, mut section: Section<'_>) -> RawMove {
         double_write: section.string("double_write"),
         reads: percent(&mut section, "reads"),
         shadow_reads: percent(&mut section, "shadow_reads"),
-        writes: section.string("writes"),
+        writes: writes(&mut section),
         hold_ms: section.number("hold_ms", 1, 60_000).unwrap_or(3_000),
         always: keys(&mut section, "always"),
         never: keys(&mut section, "never"),
@@ -260,30 +263,6 @@ fn layout(mut section: Section<'_>) -> RawLayout {
     let layout = RawLayout { at, function: function(&mut section), nodes: nodes(&mut section) };
     section.finish();
     layout
-}
-
-/// A percentage with at most two places behind the point, as hundredths.
-/// In hundredths of a percent.
-fn percent(section: &mut Section<'_>, key: &'static str) -> u16 {
-    let Some(found) = section.value(key) else { return 0 };
-    let percent = match &found.value {
-        DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
-        DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
-        _ => None,
-    };
-    let hundredths = percent.map(|percent| percent * 100.0).filter(|value| (0.0..=10_000.0).contains(value));
-    match hundredths.filter(|value| (value - value.round()).abs() < 1e-6) {
-        // In range, as just checked.
-        Some(value) => (0..=10_000_u16).find(|whole| f64::from(*whole) >= value.round()).unwrap_or(0),
-        None => {
-            section.report(
-                key,
-                &found.at,
-                "must be a percentage from 0 to 100, with at most two places behind the point",
-            );
-            0
-        }
-    }
 }
 
 fn key(value: &DeValue<'_>) -> Option<KeyValue> {

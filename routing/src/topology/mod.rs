@@ -18,7 +18,7 @@ mod moves;
 mod placement;
 
 pub use backend::{Backend, Replica, Server, Tls};
-pub use moves::{Capture, DoubleWrite, Functions, History, Move, Moving, ReadKind, Seen, Side};
+pub use moves::{Capture, DoubleWrite, Functions, History, Move, Moving, Owners, ReadKind, Seen, Side};
 pub use placement::{Layout, Node, Placement};
 
 /// Index of a backend in [`Topology::backends`].

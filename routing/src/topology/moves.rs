@@ -24,13 +24,16 @@ pub struct Move {
     pub reads: u16,
     /// Share of reads that are run on both sides and compared, in hundredths of a percent.
     pub shadow_reads: u16,
-    /// Who owns writes.
+    /// Who owns writes; of keys that are divided, the side of those that are not the target's: the source.
     pub writes: Side,
+    /// Each side owns the writes of some keys: the share of keys that the target owns, in hundredths of a percent,
+    /// beside those of `always` and without those of `never`.
+    pub divided: Option<u16>,
     /// How long a barrier of this move may hold statements.
     pub hold_ms: u64,
-    /// Keys whose reads always go to the target.
+    /// Keys whose reads always go to the target; where keys are divided, their writes too.
     pub always: Vec<KeyValue>,
-    /// Keys whose reads never go to the target.
+    /// Keys whose reads never go to the target; where keys are divided, their writes neither.
     pub never: Vec<KeyValue>,
     /// From when on rows are new: reads that may concern older ones are the source's.
     pub history: Option<History>,
@@ -53,12 +56,31 @@ impl Move {
             reads: 0,
             shadow_reads: 0,
             writes: Side::Source,
+            divided: None,
             hold_ms: 3000,
             always: Vec::new(),
             never: Vec::new(),
             history: None,
             functions: Functions::default(),
             lag_max_ms: None,
+        }
+    }
+
+    /// Who owns which keys.
+    #[must_use]
+    pub fn owners(&self) -> Owners<'_> {
+        match self.divided {
+            None => Owners::One(self.writes),
+            Some(share) => Owners::Divided { share, always: &self.always, never: &self.never },
+        }
+    }
+
+    /// As rules and reports call who owns writes.
+    #[must_use]
+    pub fn writes_name(&self) -> String {
+        match self.divided {
+            None => self.writes.name().to_owned(),
+            Some(share) => format!("{}%", f64::from(share) / 100.0),
         }
     }
 
@@ -80,6 +102,34 @@ impl Move {
         const UNLESS_SAID: u64 = 10_000;
         let default = (self.double_write == DoubleWrite::Off).then_some(UNLESS_SAID);
         self.lag_max_ms.or(default).map(Duration::from_millis)
+    }
+}
+
+/// Who owns the writes of which keys: at any time one side for each.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Owners<'a> {
+    One(Side),
+    /// The target a share of all keys and some more, the source the others.
+    Divided {
+        share: u16,
+        always: &'a [KeyValue],
+        never: &'a [KeyValue],
+    },
+}
+
+impl Owners<'_> {
+    /// Does a side own some keys?
+    #[must_use]
+    pub fn include(&self, side: Side) -> bool {
+        match self {
+            Owners::One(owner) => *owner == side,
+            Owners::Divided { .. } => true,
+        }
+    }
+
+    /// The sides that own keys.
+    pub fn sides(&self) -> impl Iterator<Item = Side> {
+        [Side::Source, Side::Target].into_iter().filter(|side| self.include(*side))
     }
 }
 

@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::rules;
+use crate::schema::{Column, ColumnKind, Generation, Sign, TableSchema};
 
 struct Known(Synced, SourceKept);
 
@@ -78,6 +79,67 @@ fn stamps_alone_bring_no_gray_readers_to_the_target() {
     assert!(reads("always = [7]").contains("refused SHD1607"));
     assert!(!reads("double_write = \"sync\"\nreads = 10").contains("refused"));
     assert!(!reads("writes = \"target\"\nreads = 100").contains("refused"));
+}
+
+/// The move, with columns that are known: the table's primary key is this column.
+fn with_columns(lines: &str, primary: &str) -> Topology {
+    let mut topology = with_move(lines);
+    let column = |name: &str| Column {
+        name: name.into(),
+        kind: ColumnKind::Integer { bits: 64, sign: Sign::Signed },
+        nullable: false,
+        generation: Generation::Stored,
+        longest: None,
+    };
+    let columns = vec![column("id"), column("number")];
+    let schema = TableSchema { columns, primary: vec![primary.into()], unique: Vec::new() };
+    rules::attach(&mut topology, TableId(0), schema.into()).unwrap();
+    topology
+}
+
+#[test]
+fn shares_of_writes_go_over_and_come_back_behind_a_barrier() {
+    let change = |from: &str, to: &str, synced, kept| {
+        sorted(&with_columns(from, "id"), &with_columns(to, "id"), synced, kept)
+    };
+    let (source, target) = ("writes = \"source\"", "writes = \"target\"");
+    let (one, five) = ("writes = 1", "writes = 5");
+    for (from, to, expected) in [
+        (source, one, "moves.shop.writes source -> 1%: barrier on 1, 100 keys"),
+        (one, five, "moves.shop.writes 1% -> 5%: barrier on 1, 400 keys"),
+        (five, source, "moves.shop.writes 5% -> source: barrier on 1, 500 keys"),
+        (five, target, "moves.shop.writes 5% -> target: barrier on 1, 9500 keys"),
+        (target, one, "moves.shop.writes target -> 1%: barrier on 1, 9900 keys"),
+        (source, "writes = 0", "nothing"),
+        (target, "writes = 100", "nothing"),
+    ] {
+        assert_eq!(change(from, to, Synced::Yes, SourceKept::Yes), expected);
+    }
+    let is_refused = |from, to, synced, kept, code: &str| {
+        let why = change(from, to, synced, kept);
+        assert!(why.contains(code), "{from} -> {to}: {why}");
+    };
+    is_refused(source, one, Synced::No, SourceKept::Yes, "refused SHD1605");
+    is_refused(one, five, Synced::Yes, SourceKept::No, "refused SHD1606");
+    is_refused(one, target, Synced::No, SourceKept::Yes, "refused SHD1605");
+    is_refused(target, one, Synced::Yes, SourceKept::No, "refused SHD1606");
+    is_refused(
+        "writes = 0\nalways = [7]",
+        "writes = 0\nalways = [8]",
+        Synced::Yes,
+        SourceKept::No,
+        "refused SHD1606",
+    );
+    let numbered =
+        sorted(&with_columns("", "number"), &with_columns(one, "number"), Synced::Yes, SourceKept::Yes);
+    assert!(numbered.contains("refused SHD1612"), "{numbered}");
+    let left = sorted(
+        &with_columns(one, "id"),
+        &rules::load(BASE, &|_| None, 1).unwrap(),
+        Synced::Yes,
+        SourceKept::Yes,
+    );
+    assert!(left.contains("refused SHD1601"), "{left}");
 }
 
 #[test]

@@ -1,36 +1,48 @@
 //! The proxy or a server is killed at every step of a switch and of the way back. Before the new rules are noted nothing
 //! has happened, after that all of it.
 
-use super::{PATIENT, SWITCHED, Trial, Which};
+use super::{PATIENT, SWITCHED, Trial, Which, divisible};
 
-const BACK: &str = "writes = \"source\"";
 /// In their order. The version of the rules is noted at the sixth.
 pub(super) const STEPS: [&str; 8] =
     ["Hold", "Drain", "Position", "Intent", "Unfollow", "Journal", "Publish", "Reverse"];
 
 /// Where a switch goes.
 #[derive(Debug, Clone, Copy)]
-enum Way {
-    There,
-    Back,
+struct Way {
+    lines: &'static str,
+    /// The phase before and after it, and who owns writes then.
+    before: (&'static str, &'static str),
+    after: (&'static str, &'static str),
 }
+
+const AT_SOURCE: (&str, &str) = ("Synced", "source");
+const AT_TARGET: (&str, &str) = ("ReverseSync", "target");
+const THERE: Way = Way { lines: SWITCHED, before: AT_SOURCE, after: AT_TARGET };
+const BACK: Way = Way { lines: "writes = \"source\"", before: AT_TARGET, after: AT_SOURCE };
+
+/// Some keys go over, more of them, all of them; and all come back.
+const DIVISIONS: [Way; 4] = [
+    Way { lines: "writes = 30", before: AT_SOURCE, after: ("Divided", "30%") },
+    Way { lines: "writes = 60.5", before: ("Divided", "30%"), after: ("Divided", "60.5%") },
+    Way { lines: SWITCHED, before: ("Divided", "60.5%"), after: AT_TARGET },
+    BACK,
+];
 
 impl Way {
     fn rules(self, more: &str) -> String {
-        let lines = match self {
-            Way::There => SWITCHED,
-            Way::Back => BACK,
-        };
-        format!("{PATIENT}\n{more}\n{lines}")
+        format!("{PATIENT}\n{}\n{more}", self.lines)
     }
+}
 
-    /// The phase before and after it.
-    fn phases(self) -> (&'static str, &'static str) {
-        match self {
-            Way::There => ("Synced", "ReverseSync"),
-            Way::Back => ("ReverseSync", "Synced"),
-        }
-    }
+fn is(trial: &Trial) -> (String, String) {
+    let of = trial.status();
+    let text = |of: &serde_json::Value| of.as_str().unwrap_or_default().to_owned();
+    (text(&of["phase"]), text(&of["writes"]))
+}
+
+fn told((phase, writes): (&str, &str)) -> (String, String) {
+    (phase.to_owned(), writes.to_owned())
 }
 
 fn is_noted(step: &str) -> bool {
@@ -38,9 +50,9 @@ fn is_noted(step: &str) -> bool {
     place(step) >= place("Journal")
 }
 
-/// Every step there and back.
-fn all() -> impl Iterator<Item = (&'static str, Way)> {
-    STEPS.into_iter().flat_map(|step| [(step, Way::There), (step, Way::Back)])
+/// Every step of every way.
+fn all(ways: &[Way]) -> impl Iterator<Item = (&'static str, Way)> {
+    STEPS.into_iter().flat_map(|step| ways.iter().map(move |way| (step, *way)))
 }
 
 /// What a restart makes of a switch that was not noted.
@@ -52,34 +64,33 @@ enum Restart {
     Repeats,
 }
 
-async fn the_proxy_is_killed(more: &str, restart: Restart) {
+async fn the_proxy_is_killed(more: &str, restart: Restart, ways: &[Way]) {
     let mut trial = Trial::open(more).await;
     trial.synced().await;
     let mut times = std::collections::BTreeMap::new();
-    for (step, way) in all() {
-        let (before, after) = way.phases();
+    for (step, way) in all(ways) {
         trial.in_step().await;
-        assert_eq!(trial.status()["phase"], before);
+        assert_eq!(is(&trial), told(way.before));
         trial.shop.proxy.stop_at(step);
         trial.begin_to_save(&way.rules(more));
         let time = times.entry(step).or_insert(0);
         *time += 1;
         trial.shop.proxy.is_at(step, *time).await;
         trial.crash().await;
-        let (is, told) = (trial.status()["phase"].clone(), trial.shop.proxy.status()["rules"].clone());
+        let rules = trial.shop.proxy.status()["rules"].clone();
         if is_noted(step) || restart == Restart::Repeats {
             assert_eq!(
-                (is.as_str(), &told["last_error"]),
-                (Some(after), &serde_json::Value::Null),
+                (is(&trial), &rules["last_error"]),
+                (told(way.after), &serde_json::Value::Null),
                 "{step} {way:?}"
             );
         } else {
-            assert_eq!(is, before, "{step} {way:?}");
-            assert!(told["last_error"].as_str().unwrap().contains("save the file again"), "{told}");
+            assert_eq!(is(&trial), told(way.before), "{step} {way:?}");
+            assert!(rules["last_error"].as_str().unwrap().contains("save the file again"), "{rules}");
             trial.load.more(20).await;
             trial.in_step().await;
             assert_eq!(trial.save(&way.rules(more)).await, None, "{step} {way:?}");
-            trial.reaches(after).await;
+            trial.reaches(way.after.0).await;
         }
         trial.load.more(20).await;
         trial.in_step().await;
@@ -90,17 +101,23 @@ async fn the_proxy_is_killed(more: &str, restart: Restart) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_killed_at_any_step_is_before_the_switch_or_after_it() {
-    the_proxy_is_killed("double_write = \"off\"", Restart::Forgets).await;
+    the_proxy_is_killed("double_write = \"off\"", Restart::Forgets, &[THERE, BACK]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_is_where_shares_of_the_keys_go_over() {
+    the_proxy_is_killed(&divisible(""), Restart::Forgets, &DIVISIONS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_is_with_double_write_beside_the_stream() {
-    the_proxy_is_killed("double_write = \"sync\"", Restart::Forgets).await;
+    the_proxy_is_killed("double_write = \"sync\"", Restart::Forgets, &[THERE, BACK]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_is_with_double_write_alone() {
-    the_proxy_is_killed("capture = \"none\"\ndouble_write = \"sync\"", Restart::Repeats).await;
+    the_proxy_is_killed("capture = \"none\"\ndouble_write = \"sync\"", Restart::Repeats, &[THERE, BACK])
+        .await;
 }
 
 /// A server dies and is back when the switch has been settled, one way or the other.
@@ -108,12 +125,8 @@ async fn a_server_is_killed(on_the_way_there: Which, on_the_way_back: Which) {
     let mut trial = Trial::open("double_write = \"off\"").await;
     trial.synced().await;
     let mut times = std::collections::BTreeMap::new();
-    for (step, way) in all() {
-        let (before, after) = way.phases();
-        let which = match way {
-            Way::There => on_the_way_there,
-            Way::Back => on_the_way_back,
-        };
+    for (step, way) in all(&[THERE, BACK]) {
+        let which = if way.before == AT_SOURCE { on_the_way_there } else { on_the_way_back };
         trial.in_step().await;
         trial.shop.proxy.stop_at(step);
         let version = trial.begin_to_save(&way.rules(""));
@@ -125,15 +138,15 @@ async fn a_server_is_killed(on_the_way_there: Which, on_the_way_back: Which) {
         let why = trial.shop.proxy.settled(version).await;
         trial.server(which).restart().await;
         match why {
-            None => trial.reaches(after).await,
+            None => trial.reaches(way.after.0).await,
             Some(why) => {
                 println!("{step} {way:?}: {why}");
                 assert!(!is_noted(step), "{step} {way:?}: {why}");
-                assert_eq!(trial.status()["phase"], before);
+                assert_eq!(is(&trial), told(way.before));
                 trial.load.more(20).await;
                 trial.in_step().await;
                 assert_eq!(trial.save(&way.rules("")).await, None, "{step} {way:?}");
-                trial.reaches(after).await;
+                trial.reaches(way.after.0).await;
             }
         }
         trial.load.more(20).await;

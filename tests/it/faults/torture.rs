@@ -8,7 +8,7 @@ use shardway_tests::load::{Load, Manners, Transfers};
 use shardway_tests::{Chance, until};
 
 use super::steps::STEPS;
-use super::{PATIENT, Trial, Which};
+use super::{PATIENT, Trial, Which, divisible};
 
 /// Names the course of a run, to see it again.
 const SEED: &str = "SHARDWAY_TORTURE_SEED";
@@ -36,7 +36,9 @@ enum Killed {
 const MODES: [&str; 4] = ["off", "async", "sync", "strict"];
 
 fn rules(mode: &str, reads: usize, writes: &str) -> String {
-    format!("{PATIENT}\ndouble_write = \"{mode}\"\nreads = {reads}\nwrites = \"{writes}\"")
+    let writes =
+        if writes.starts_with(char::is_numeric) { writes.to_owned() } else { format!("\"{writes}\"") };
+    divisible(&format!("{PATIENT}\ndouble_write = \"{mode}\"\nreads = {reads}\nwrites = {writes}"))
 }
 
 impl Trial {
@@ -112,7 +114,11 @@ impl Trial {
 
     /// A switch during which the proxy or a server is killed, perhaps.
     async fn switches(&mut self, chance: &mut Chance, mode: &str, writes: &str) {
-        let (reads, phase) = if writes == "target" { (100, "ReverseSync") } else { (0, "Synced") };
+        let (reads, phase) = match writes {
+            "target" => (100, "ReverseSync"),
+            "source" => (0, "Synced"),
+            _ => (0, "Divided"),
+        };
         self.near().await;
         let killed = chance.of(&[None, Some(Killed::Proxy), Some(Killed::Server)]);
         if let Some(killed) = killed {
@@ -172,8 +178,9 @@ async fn course(mut chance: Chance) {
             trial.mishap(&mut chance).await;
         }
     }
-    for writes in ["target", "source", "target"] {
-        let mode = chance.of(&MODES);
+    for writes in ["target", "source", "20", chance.of(&["source", "70"]), "target"] {
+        let is_divided = writes.starts_with(char::is_numeric);
+        let mode = if is_divided { "off" } else { chance.of(&MODES) };
         println!("writes to the {writes}, double write {mode}");
         trial.switches(&mut chance, mode, writes).await;
         trial.mishap(&mut chance).await;

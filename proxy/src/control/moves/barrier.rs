@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardway_migration::fence;
-use shardway_migration::phase::Event;
 use shardway_migration::position::Position;
 use shardway_migration::prepare;
 use shardway_migration::stamps;
@@ -20,9 +19,9 @@ use shardway_migration::stream;
 use shardway_migration::tables::{self, MovingTable};
 use shardway_routing::gray;
 use shardway_routing::refusal;
-use shardway_routing::topology::{DoubleWrite, Move, MoveId, Seen, Server, Side, Topology};
+use shardway_routing::topology::{DoubleWrite, Move, MoveId, Owners, Seen, Server, Side, Topology};
 
-use super::state::{MoveState, Pending};
+use super::state::{Authority, MoveState, Pending};
 use super::{Moves, journal, moves};
 use tokio::sync::RwLockWriteGuard;
 
@@ -54,7 +53,8 @@ impl Moves {
         let deadline = Deadline::after(limit);
         for (by, of) in moves(new) {
             let before = old.moves.iter().find(|before| before.name == of.name);
-            let same = |before: &Move| (before.writes, before.double_write) == (of.writes, of.double_write);
+            let same =
+                |before: &Move| (before.owners(), before.double_write) == (of.owners(), of.double_write);
             if of.double_write == DoubleWrite::Off || before.is_some_and(same) {
                 continue;
             }
@@ -108,18 +108,22 @@ impl Moves {
     ) -> Result<(), String> {
         let was = before.map_or(DoubleWrite::Off, |before| before.double_write);
         let owner = before.map_or(of.writes, |before| before.writes);
-        let (on, flips) = (of.double_write != DoubleWrite::Off, owner != of.writes);
+        let owners = before.map_or(of.owners(), Move::owners);
+        let (on, flips) = (of.double_write != DoubleWrite::Off, owners != of.owners());
         if !flips && (was != DoubleWrite::Off) == on {
             return Ok(());
         }
         let moving = tables::of_move(new, by).map_err(|refusal| refusal.to_string())?;
-        if flips && of.capture.seen(owner) != Seen::Not && self.tails(&of.name).is_empty() {
+        let is_seen = owners.sides().any(|side| of.capture.seen(side) != Seen::Not);
+        if flips && is_seen && self.tails(&of.name).is_empty() {
             return Err("its streams are not followed, so nobody can tell what the other side lacks".into());
         }
         if flips || on {
-            let passed = fence::pass(&moving, owner, deadline.left());
-            let passed = deadline.bound("what was begun before had not ended", passed).await?;
-            passed.map_err(|error| error.to_string())?;
+            for side in owners.sides() {
+                let passed = fence::pass(&moving, side, deadline.left());
+                let passed = deadline.bound("what was begun before had not ended", passed).await?;
+                passed.map_err(|error| error.to_string())?;
+            }
         }
         // Nothing that was written under the old rules may be on its way when the new ones begin.
         let caught_up = async {
@@ -153,7 +157,7 @@ impl Moves {
             proved.map_err(|late| refusal::NOT_PROVED.because(late).to_string())??;
         }
         if flips {
-            return self.intend(of, by, new, &moving, deadline).await;
+            return self.intend(owners, of, by, new, &moving, deadline).await;
         }
         self.endings.forget(&of.name);
         self.states.change(&of.name, |state| match on {
@@ -170,23 +174,25 @@ impl Moves {
     /// Saves what a switch is about to do, and stops the streams that it ends.
     async fn intend(
         &self,
+        before: Owners<'_>,
         of: &Move,
         by: MoveId,
         new: &Topology,
         moving: &[MovingTable],
         deadline: Deadline,
     ) -> Result<(), String> {
-        let starts = deadline.bound("the servers had not answered", starts(of, by, new, moving)).await??;
+        let starts =
+            deadline.bound("the servers had not answered", starts(before, of, by, new, moving)).await??;
         reached(Step::Position).await;
         {
             // From here on no event but the switch's own counts, so what is asked now stays so.
             let _one_at_a_time = deadline.bound("another event had not ended", self.events.lock()).await?;
-            let (next, _) =
-                self.of(&of.name).state.on(Event::Switched(of.writes)).map_err(|no| no.to_string())?;
+            let to = Authority::from(of.owners());
+            let (next, _) = self.of(&of.name).state.on(to.event()).map_err(|no| no.to_string())?;
             debug_assert_eq!(next.phase().authority(), of.writes);
             self.states.change(&of.name, |state| {
                 state.pending = Some(Pending {
-                    to: of.writes.into(),
+                    to,
                     epoch: state.epoch + 1,
                     starts,
                     is_kept_by_double_write: of.double_write != DoubleWrite::Off,
@@ -260,7 +266,7 @@ impl Moves {
     /// What was intended has taken place if the rules in force say so, and only then.
     async fn settle(self: &Arc<Self>, of: &Move) {
         let Some(pending) = self.of(&of.name).pending else { return };
-        if Side::from(pending.to) == of.writes {
+        if pending.to == of.owners().into() {
             if let Err(error) = self.happen(&of.name, pending.event()).await {
                 tracing::error!(
                     r#move = of.name,
@@ -285,7 +291,7 @@ impl Moves {
     pub fn recover(&self, in_force: &Topology) -> Result<(), String> {
         for (_, of) in moves(in_force) {
             let Some(pending) = self.of(&of.name).pending else { continue };
-            if Side::from(pending.to) == of.writes {
+            if pending.to == of.owners().into() {
                 tracing::info!(r#move = of.name, "completing a switch that a crash left behind");
                 self.change(&of.name, pending.event())?;
             } else {
@@ -305,20 +311,28 @@ impl Moves {
     }
 }
 
-/// Makes room for new numbers on the side that is about to own writes, and tells where its streams begin.
+/// Makes room for new numbers on a side that is about to own writes and did not own any, and tells where the streams of
+/// those that own some begin.
 async fn starts(
+    before: Owners<'_>,
     of: &Move,
     by: MoveId,
     new: &Topology,
     moving: &[MovingTable],
 ) -> Result<BTreeMap<String, Position>, String> {
-    // Before the positions are noted: a stream must not find the change of a definition.
-    let raised = prepare::raise_auto_increment(new, by, of.writes).await;
-    for raised in raised.map_err(|error| error.to_string())? {
-        let (backend, table, next) = (raised.backend, raised.table, raised.to);
-        tracing::info!(r#move = of.name, backend, table, next, "a counter was raised");
+    let mut starts = BTreeMap::new();
+    for side in of.owners().sides() {
+        // Before the positions are noted: a stream must not find the change of a definition.
+        if !before.include(side) {
+            let raised = prepare::raise_auto_increment(new, by, side).await;
+            for raised in raised.map_err(|error| error.to_string())? {
+                let (backend, table, next) = (raised.backend, raised.table, raised.to);
+                tracing::info!(r#move = of.name, backend, table, next, "a counter was raised");
+            }
+        }
+        starts.extend(positions(new, of, moving, side).await?);
     }
-    positions(new, of, moving, of.writes).await
+    Ok(starts)
 }
 
 /// The servers that a side's rows are read from, with the backend's name, each once.

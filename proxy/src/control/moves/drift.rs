@@ -87,8 +87,9 @@ impl Moves {
                 if let Some(found) = looked.await.map_err(unknown)? {
                     return Err(format!("moves.{}: {}", of.name, refusal::MOVE_DRIFTED.because(found)));
                 }
-                if before.is_some_and(|before| before.writes != of.writes) {
-                    let can = tokio::time::timeout(LOOK_MAX, guards::can_take_over(new, by, of.writes)).await;
+                let takes_over = |side: &Side| before.is_some_and(|before| !before.owners().include(*side));
+                for side in of.owners().sides().filter(takes_over) {
+                    let can = tokio::time::timeout(LOOK_MAX, guards::can_take_over(new, by, side)).await;
                     let late =
                         |_| refusal::NO_WAY_BACK.because(format!("that takes longer than {LOOK_MAX:?}"));
                     let can = can.map_err(|late_by| late(late_by).to_string()).flatten();
@@ -156,13 +157,13 @@ async fn all_answer(topology: &Topology, by: MoveId) -> Result<(), String> {
     futures_util::future::try_join_all(asked).await.map(drop)
 }
 
-/// Does double write begin, do gray reads, or do the writes go to the other side?
+/// Does double write begin, do gray reads, or do writes go to the other side?
 fn goes_over(before: Option<&Move>, of: &Move) -> bool {
     let doubled = |of: &Move| of.double_write != DoubleWrite::Off;
     let Some(before) = before else { return doubled(of) || gray::divides(of) };
     (doubled(of) && !doubled(before))
         || (gray::divides(of) && !gray::divides(before))
-        || of.writes != before.writes
+        || of.owners() != before.owners()
 }
 
 /// Looks at every move that is written or read on both sides, for as long as the process runs.
@@ -171,7 +172,7 @@ pub(in crate::control) async fn look_always(control: Arc<Control>) {
         tokio::time::sleep(LOOK_EVERY).await;
         let snapshot = control.shared.snapshot();
         for (by, of) in moves(&snapshot.topology) {
-            let is_on_both = of.double_write != DoubleWrite::Off || gray::divides(of);
+            let is_on_both = of.double_write != DoubleWrite::Off || gray::divides(of) || of.divided.is_some();
             if !is_on_both || !control.moves.of(&of.name).is_carried() {
                 continue;
             }

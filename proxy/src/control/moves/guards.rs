@@ -12,6 +12,7 @@ use shardway_migration::settings::Settings;
 use shardway_routing::refusal::{self, Refusal};
 use shardway_routing::topology::{MoveId, Side, Topology};
 
+use super::state::Authority;
 use super::{MoveState, Moves, points};
 use crate::control::store::now_s;
 
@@ -24,11 +25,12 @@ impl Moves {
     pub fn were_equal(&self, old: &Topology, new: &Topology, settings: &Settings) -> Result<(), String> {
         for (name, from, to) in points::switches(old, new) {
             // What its stream does not see is found, and repaired, while statements are held.
-            if new.moves.iter().any(|of| of.name == name && of.capture.is_degraded(from)) {
+            if old.moves.iter().any(|of| of.name == name && of.capture.is_degraded(of.writes)) {
                 continue;
             }
             let max_age = settings.moves.get(&name).cloned().unwrap_or_default().verify.max_age;
-            let max_age_s = (to == Side::Target).then_some(max_age.as_secs());
+            let is_there = from == Authority::Source || to == Authority::Target;
+            let max_age_s = is_there.then_some(max_age.as_secs());
             was_equal(&self.of(&name), max_age_s, now_s()).map_err(|why| format!("moves.{name}: {why}"))?;
         }
         Ok(())
@@ -37,7 +39,7 @@ impl Moves {
     /// What is known of the moves that are about to switch, by name.
     #[must_use]
     pub fn evidence(&self, old: &Topology, new: &Topology) -> BTreeMap<String, Evidence> {
-        let of = |(name, _, _): (String, Side, Side)| {
+        let of = |(name, _, _): (String, Authority, Authority)| {
             let known = self.of(&name);
             let tables = old.moves.iter().find(|of| of.name == name).map(|of| old.full_names(of));
             let lag = self.streams(&name).and_then(|streams| streams.lag);

@@ -38,7 +38,7 @@ impl Headroom {
         now_ms: u64,
     ) -> Reading {
         let reads_logs = |side| of.capture.seen(side) == Seen::ByLog;
-        if !known.state.phase().follows().is_some_and(reads_logs) || known.starts.is_empty() {
+        if !known.state.phase().follows().iter().copied().any(reads_logs) || known.starts.is_empty() {
             *self = Headroom::default();
             return Reading::NotNow;
         }

@@ -97,7 +97,8 @@ pub(super) fn is_to_be_followed(of: &Move, known: &MoveState) -> bool {
     let phase = known.state.phase();
     let begins_anew = matches!(phase, Phase::Preflight | Phase::Prepare | Phase::Capture);
     let lost = (begins_anew && !known.starts.is_empty()).then_some(Side::Source);
-    phase.follows().or(lost).is_some_and(|side| of.capture.seen(side) != Seen::Not)
+    let mut followed = phase.follows().iter().copied().chain(lost);
+    followed.any(|side| of.capture.seen(side) != Seen::Not)
 }
 
 /// 1 when it has.

@@ -142,7 +142,8 @@ impl Facts for Moves {
     fn synced(&self, move_name: &str) -> Synced {
         let of = self.of(move_name);
         // Rows that are not carried would be hidden.
-        let in_step = of.state == State::Running { phase: Phase::Synced } && of.carried.is_empty();
+        let State::Running { phase: Phase::Synced | Phase::Divided } = of.state else { return Synced::No };
+        let in_step = of.carried.is_empty();
         if in_step && !of.is_behind_double_write && !of.may_differ() && self.is_kept(move_name, &of) {
             Synced::Yes
         } else {
@@ -152,7 +153,7 @@ impl Facts for Moves {
 
     fn source_kept(&self, move_name: &str) -> SourceKept {
         let of = self.of(move_name);
-        let follows = of.state.phase() == Phase::ReverseSync;
+        let follows = matches!(of.state.phase(), Phase::Divided | Phase::ReverseSync);
         if follows && self.is_kept(move_name, &of) { SourceKept::Yes } else { SourceKept::No }
     }
 

@@ -83,7 +83,7 @@ impl Moves {
 /// operator's lever for when the target is away.
 fn is_brought_together(old: &Move, new: &Move) -> bool {
     let (was, on) = (old.double_write != DoubleWrite::Off, new.double_write != DoubleWrite::Off);
-    let flips = old.writes != new.writes;
+    let flips = old.owners() != new.owners();
     flips || (!was && on) || (was && !on && old.writes == Side::Target)
 }
 

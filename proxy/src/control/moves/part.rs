@@ -22,7 +22,7 @@ use shardway_routing::topology::{DoubleWrite, Move, Server, Side, Topology};
 use shardway_routing::transition::{Cleaned, Facts, SourceKept, Synced};
 
 use super::barrier::servers;
-use super::state::{Pending, Target};
+use super::state::{Authority, Pending};
 use super::{Moves, find};
 use crate::control::steps::{Step, reached};
 use crate::control::store::now_s;
@@ -198,7 +198,7 @@ impl Moves {
             self.of(&of.name).state.on(Event::Parted(why.to_owned())).map_err(|no| no.to_string())?;
             self.states.change(&of.name, |state| {
                 state.pending = Some(Pending {
-                    to: Target::Source,
+                    to: Authority::Source,
                     epoch: state.epoch + 1,
                     starts: Default::default(),
                     is_kept_by_double_write: false,

@@ -16,9 +16,9 @@ use shardway_migration::point::{self, Servers};
 use shardway_migration::position::Position;
 use shardway_migration::report::{Evidence, LastSwitch};
 use shardway_routing::refusal;
-use shardway_routing::topology::{Side, Topology};
+use shardway_routing::topology::Topology;
 
-use super::state::Target;
+use super::state::Authority;
 use super::{Moves, find, moves};
 use crate::control::history::Version;
 use crate::control::store::now_s;
@@ -43,8 +43,8 @@ pub struct Point {
     pub reason: String,
     pub rules_version: u64,
     pub phase: String,
-    /// The side that owned writes.
-    pub authority: Target,
+    /// Who owned writes.
+    pub authority: Authority,
     /// Where the streams of that epoch began, by backend: after a switch, its exact place.
     pub streams_begin: BTreeMap<String, Position>,
     #[serde(flatten)]
@@ -146,7 +146,7 @@ impl Moves {
         }
         let topology = &self.shared.snapshot().topology;
         let (_, found) = find(topology, of)?;
-        let made = self.new_point(topology, of, found.writes, rules, ASK_PATIENTLY).await?;
+        let made = self.new_point(topology, of, found.owners().into(), rules, ASK_PATIENTLY).await?;
         let made = Point { name: named.to_owned(), reason: "an operator asked for it".to_owned(), ..made };
         self.points.add(of, made, self.leads_to(of))
     }
@@ -155,7 +155,7 @@ impl Moves {
         &self,
         topology: &Topology,
         of: &str,
-        authority: Side,
+        authority: Authority,
         rules: &Version,
         limit: Duration,
     ) -> Result<Point, String> {
@@ -169,7 +169,7 @@ impl Moves {
             reason: String::new(),
             rules_version: rules.version,
             phase: state.state.name(),
-            authority: authority.into(),
+            authority,
             streams_begin: state.starts,
             servers,
             backup: self.last_backup(of),
@@ -243,15 +243,19 @@ impl Moves {
     }
 }
 
-fn reason(to: Side) -> String {
-    format!("a switch of writes to the {}", to.name())
+fn reason(to: Authority) -> String {
+    match to {
+        Authority::Divided => "a division of writes between the sides".to_owned(),
+        Authority::Source | Authority::Target => format!("a switch of writes to the {}", to.name()),
+    }
 }
 
-/// Moves whose writes change sides: name, from, to.
-pub(super) fn switches(old: &Topology, new: &Topology) -> Vec<(String, Side, Side)> {
+/// Moves of which some writes change sides: name, from, to.
+pub(super) fn switches(old: &Topology, new: &Topology) -> Vec<(String, Authority, Authority)> {
     let switched = |of: &shardway_routing::topology::Move| {
         let before = old.moves.iter().find(|before| before.name == of.name)?;
-        (before.writes != of.writes).then(|| (of.name.clone(), before.writes, of.writes))
+        let (from, to) = (before.owners(), of.owners());
+        (from != to).then(|| (of.name.clone(), from.into(), to.into()))
     };
     moves(new).filter_map(|(_, of)| switched(of)).collect()
 }
@@ -268,7 +272,7 @@ mod tests {
             reason: "test".into(),
             rules_version: 1,
             phase: "Synced".into(),
-            authority: Target::Source,
+            authority: Authority::Source,
             streams_begin: BTreeMap::new(),
             servers: Servers::default(),
             backup: None,

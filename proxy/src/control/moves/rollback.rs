@@ -21,7 +21,7 @@ use shardway_routing::refusal;
 use shardway_routing::topology::Side;
 
 use super::points::Point;
-use super::state::Target;
+use super::state::Authority;
 use super::{Moves, find};
 use crate::control::store::now_s;
 use crate::control::{Control, rule_file};
@@ -184,9 +184,9 @@ fn admitted(control: &Control, name: &str, ask: &Ask) -> Result<Option<Point>, S
         return Err(refusal::WAY_BACK_CLOSED.because(format!("{name} is {}", state.phase())).to_string());
     }
     if let Some(point) = &point {
-        if point.authority == Target::Target {
+        if point.authority != Authority::Source {
             let why = format!(
-                "{} is of a time when the target owned writes, and a rollback leads to the source; `shardway rules revert {}` brings its rules back",
+                "{} is of a time when the target owned writes of all keys or some, and a rollback leads to the source; `shardway rules revert {}` brings its rules back",
                 point.name, point.rules_version
             );
             return Err(refusal::NO_POINT.because(why).to_string());
@@ -206,8 +206,8 @@ fn admitted(control: &Control, name: &str, ask: &Ask) -> Result<Option<Point>, S
     {
         return Err("verify is none of none, count, sample, hash, exact".to_owned());
     }
-    let is_lost = matches!(state, State::Failed { phase: Phase::ReverseSync, .. });
-    if ask.manner == Manner::Emergency && of.writes == Side::Target && is_lost && !ask.yes {
+    let is_lost = matches!(state, State::Failed { phase: Phase::ReverseSync | Phase::Divided, .. });
+    if ask.manner == Manner::Emergency && of.owners().include(Side::Target) && is_lost && !ask.yes {
         let error = control.moves.of(name).last_error.unwrap_or_default();
         return Err(format!(
             "the source has not been followed for a while ({error}) and may lack much; --yes goes there all the same"

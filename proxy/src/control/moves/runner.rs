@@ -50,7 +50,7 @@ impl Moves {
         // Boxed: work that this starts ends with another event.
         Box::pin(async move {
             let _one_at_a_time = self.events.lock().await;
-            let switched = matches!(event, Event::Switched(_) | Event::Parted(_));
+            let switched = event.is_switch();
             let actions = self.change(name, event)?;
             if switched {
                 reached(Step::Reverse).await;
@@ -63,7 +63,7 @@ impl Moves {
     /// Saves what a move has become, and tells what is to be done about it.
     pub(super) fn change(&self, name: &str, event: Event) -> Result<Vec<Action>, String> {
         let before = self.of(name);
-        let switched = matches!(event, Event::Switched(_) | Event::Parted(_));
+        let switched = event.is_switch();
         if matches!(event, Event::Start | Event::Resume) {
             self.not_parted(name)?;
         }
@@ -123,7 +123,7 @@ impl Moves {
         }
     }
 
-    /// Follows the streams of the side that owns writes, unless that is done already.
+    /// Follows the streams of a side that owns writes, unless that is done already.
     fn follow(&self, name: &str, authority: Side) -> Result<(), String> {
         let snapshot = self.shared.snapshot();
         if snapshot.topology.version == 0 {
@@ -136,7 +136,8 @@ impl Moves {
             Seen::ByLog => Trail::Log,
             Seen::ByColumn(column) => Trail::Stamps(self.stamps(name, column)),
         };
-        if !self.tails(name).is_empty() {
+        let follows = |live: &Live| live.followers.iter().any(|follower| follower.authority == authority);
+        if self.live().get(name).is_some_and(follows) {
             return Ok(());
         }
         let moving = Arc::new(self.moving(&snapshot.topology, by).map_err(|error| error.to_string())?);
@@ -168,8 +169,8 @@ impl Moves {
         // What was left to the streams before they stopped, or before this process, nobody remembers.
         let is_left = trail == Trail::Log && (is_doubled || gray::divides(of));
         let left = is_left.then(|| self.shared.doubt(&snapshot.topology, of));
-        self.shared.followed.set(name, followers.iter().map(|of| Arc::clone(&of.tail)).collect());
-        self.live().entry(name.to_owned()).or_default().followers = followers;
+        self.live().entry(name.to_owned()).or_default().followers.extend(followers);
+        self.shared.followed.set(name, self.tails(name));
         left.into_iter().for_each(|left| self.shared.followed.leave(left));
         Ok(())
     }
@@ -240,7 +241,7 @@ impl Moves {
         let snapshot = self.shared.snapshot();
         let (by, of) = find(&snapshot.topology, name).map_err(WorkError::Stopped)?;
         let topology = &snapshot.topology;
-        let needs_streams = phase.follows().is_some_and(|side| of.capture.seen(side) != Seen::Not);
+        let needs_streams = phase.follows().iter().any(|side| of.capture.seen(*side) != Seen::Not);
         if needs_streams && self.tails(name).is_empty() {
             // Without them everything would look as if it were in step.
             return Err(WorkError::Interrupted("its streams are not followed yet".into()));
@@ -261,7 +262,7 @@ impl Moves {
             Phase::Copy => self.copy(name, topology, by).await,
             Phase::CatchUp => self.catch_up(topology, by).await,
             Phase::Verify => self.equal(name).await,
-            Phase::Draft | Phase::Synced | Phase::ReverseSync | Phase::Done => Ok(()),
+            Phase::Draft | Phase::Synced | Phase::Divided | Phase::ReverseSync | Phase::Done => Ok(()),
         }
     }
 

@@ -11,7 +11,7 @@ use shardway_migration::phase::{Event, State};
 use shardway_migration::position::Position;
 use shardway_migration::report::{LastSwitch, LastVerify, Progress};
 use shardway_migration::schedule;
-use shardway_routing::topology::Side;
+use shardway_routing::topology::{Owners, Side};
 
 use super::drift::Drift;
 use super::part::Parted;
@@ -70,7 +70,7 @@ pub struct MoveState {
 /// A switch that has begun. The version of the rules that is in force says whether it took place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    pub to: Target,
+    pub to: Authority,
     pub epoch: u64,
     pub starts: BTreeMap<String, Position>,
     pub is_kept_by_double_write: bool,
@@ -84,33 +84,47 @@ impl Pending {
     pub fn event(&self) -> Event {
         match &self.parted {
             Some(parted) => Event::Parted(parted.reason.clone()),
-            None => Event::Switched(self.to.into()),
+            None => self.to.event(),
         }
     }
 }
 
-/// A [`Side`] as it is saved.
+/// Who owns writes, as it is saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
+pub enum Authority {
     Source,
     Target,
+    /// Each side owns some keys.
+    Divided,
 }
 
-impl From<Side> for Target {
-    fn from(side: Side) -> Target {
-        match side {
-            Side::Source => Target::Source,
-            Side::Target => Target::Target,
+impl Authority {
+    /// What has happened when writes have gone there.
+    pub fn event(self) -> Event {
+        match self {
+            Authority::Source => Event::Switched(Side::Source),
+            Authority::Target => Event::Switched(Side::Target),
+            Authority::Divided => Event::Divided,
+        }
+    }
+
+    /// As reports call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Authority::Source => Side::Source.name(),
+            Authority::Target => Side::Target.name(),
+            Authority::Divided => "divided",
         }
     }
 }
 
-impl From<Target> for Side {
-    fn from(side: Target) -> Side {
-        match side {
-            Target::Source => Side::Source,
-            Target::Target => Side::Target,
+impl From<Owners<'_>> for Authority {
+    fn from(owners: Owners<'_>) -> Authority {
+        match owners {
+            Owners::One(Side::Source) => Authority::Source,
+            Owners::One(Side::Target) => Authority::Target,
+            Owners::Divided { .. } => Authority::Divided,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardway_routing::rules;
-use shardway_routing::topology::{Side, TableId, Topology};
+use shardway_routing::topology::{Owners, Side, TableId, Topology};
 use shardway_routing::transition::transition;
 
 use super::{RuleStore, gate_name};
@@ -96,7 +96,7 @@ impl RuleStore {
     ) -> Result<(), String> {
         for of in &topology.moves {
             let Some(was) = before.moves.iter().find(|was| was.name == of.name) else { continue };
-            if was.writes == Side::Target && of.writes == Side::Source {
+            if was.owners().include(Side::Target) && of.owners() == Owners::One(Side::Source) {
                 self.moves.part(before, of, why, open.clone()).await?;
             } else if was.double_write != of.double_write {
                 self.moves.stop_keeping(of)?;

@@ -59,7 +59,7 @@ fn of_move(control: &Control, name: &str) -> Result<Move, String> {
 /// What goes forward by itself rests.
 pub(super) async fn stop(control: &Arc<Control>, name: &str) -> Result<Told, String> {
     let state = control.moves.of(name).state;
-    let works = !matches!(state.phase(), Phase::Draft | Phase::Synced | Phase::ReverseSync);
+    let works = !matches!(state.phase(), Phase::Draft | Phase::Synced | Phase::Divided | Phase::ReverseSync);
     match state {
         State::Running { .. } if works => {
             control.moves.happen(name, Event::Pause("a rollback".to_owned())).await?;
@@ -96,7 +96,7 @@ pub(super) async fn to_source(control: &Arc<Control>, name: &str) -> Result<Told
         in_file(control, &before, &after)?;
         return Ok(Told::Skipped("the source serves all reads and owns writes already".to_owned()));
     }
-    if was.writes == Side::Target {
+    if was.owners().include(Side::Target) {
         in_step(control, name).await?;
     }
     let mut tried = 0;
@@ -108,14 +108,14 @@ pub(super) async fn to_source(control: &Arc<Control>, name: &str) -> Result<Told
             return Err(format!("{error}; traffic stays where it is; `--emergency` does not wait"));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        if was.writes == Side::Target {
+        if was.owners().include(Side::Target) {
             in_step(control, name).await?;
         }
     }
     in_file(control, &before, &after)?;
-    Ok(Told::Done(match was.writes {
-        Side::Target => "reads and writes are on the source, which has every acknowledged write".to_owned(),
-        Side::Source => "reads are on the source".to_owned(),
+    Ok(Told::Done(match was.owners().include(Side::Target) {
+        true => "reads and writes are on the source, which has every acknowledged write".to_owned(),
+        false => "reads are on the source".to_owned(),
     }))
 }
 
@@ -206,7 +206,7 @@ pub(super) async fn validate(control: &Arc<Control>, name: &str, mode: &str) -> 
         return Ok(Told::Skipped("as the operator asked".to_owned()));
     };
     let phase = control.moves.of(name).state.phase();
-    if !matches!(phase, Phase::Synced | Phase::ReverseSync) {
+    if !matches!(phase, Phase::Synced | Phase::Divided | Phase::ReverseSync) {
         return Ok(Told::Skipped(format!("in phase {phase} the target is not equal yet")));
     }
     let report =
