@@ -68,8 +68,12 @@ impl Server {
         let folder =
             tempfile::Builder::new().prefix("shardway-").tempdir_in(base(flavour)).expect("a folder");
         let data = folder.path().join("data");
-        let copied =
-            Command::new("cp").arg("-a").arg(template(flavour)).arg(&data).status().expect("cp runs");
+        let copied = Command::new("cp")
+            .args(["-a", "--sparse=always"])
+            .arg(template(flavour))
+            .arg(&data)
+            .status()
+            .expect("cp runs");
         assert!(copied.success(), "copying the template");
         // Each MySQL server makes up a UUID of its own.
         let _ = fs::remove_file(data.join("auto.cnf"));
@@ -309,9 +313,11 @@ fn run(flavour: Flavour, folder: &Path, port: u16, options: &[String]) -> Child 
         "--binlog-format=ROW",
         "--binlog-row-image=FULL",
     ]);
+    // Tests end processes, never the machine: what the system has, it keeps.
     command.args([
         "--innodb-buffer-pool-size=32M",
         "--innodb-flush-log-at-trx-commit=2",
+        "--innodb-flush-method=nosync",
         "--performance-schema=OFF",
     ]);
     command.args(["--max-allowed-packet=64M", "--secure-file-priv="]);
