@@ -255,3 +255,50 @@ async fn writes_go_over_share_by_share_under_load_and_come_back() {
     journal.check(&mut shop.connect().await).await;
     assert!(!shop.proxy.log().contains("both sides differ"), "only a repair made both sides equal");
 }
+
+/// What a command prints as JSON.
+fn json(shop: &Shop, arguments: &[&str]) -> serde_json::Value {
+    let output = shop.proxy.command(&[arguments, &["--json"]].concat());
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_takes_the_targets_keys_to_the_source() {
+    let (shop, mut connection) = divided(LISTED).await;
+    connection.query_drop("UPDATE users SET name = 'there' WHERE id = 1").await.unwrap();
+    let ended = json(&shop, &["move", "rollback", "shop"]);
+    assert_eq!(ended["outcome"], "done", "{ended}");
+    shop.reaches("Synced").await;
+    assert_eq!(shop.of_move()["writes"], "source");
+    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+    assert_eq!(one(&mut legacy, "SELECT name FROM users WHERE id = 1").await, "there");
+    connection.query_drop("UPDATE users SET name = 'back' WHERE name = 'there'").await.unwrap();
+    assert_eq!(one(&mut legacy, "SELECT name FROM users WHERE id = 1").await, "back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emergency_tells_which_of_the_targets_keys_the_source_lacks() {
+    let (shop, mut connection) = divided(LISTED).await;
+    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+    legacy.query_drop("BEGIN").await.unwrap();
+    legacy.query_drop("SELECT * FROM users WHERE id = 1 FOR UPDATE").await.unwrap();
+    connection.query_drop("UPDATE users SET name = 'there' WHERE id = 1").await.unwrap();
+    connection.query_drop("UPDATE users SET name = 'here' WHERE id = 2").await.unwrap();
+    let ended = json(&shop, &["move", "rollback", "shop", "--emergency"]);
+    legacy.query_drop("ROLLBACK").await.unwrap();
+    assert_eq!(ended["outcome"], "done", "{ended}");
+    assert_eq!(one(&mut connection, "SELECT name FROM users WHERE id = 1").await, "a", "the source as it is");
+    let gaps = json(&shop, &["move", "gaps", "shop"]);
+    let streams = gaps["parted"]["not_synchronised"]["streams"].as_array().unwrap();
+    let keys: Vec<&str> = streams
+        .iter()
+        .flat_map(|gap| gap["keys"].as_array().unwrap())
+        .filter_map(|row| row["key"][0].as_str())
+        .collect();
+    assert_eq!(keys, ["1"], "{gaps}");
+    assert!(
+        shop.refused(&format!("{LISTED}{IDS}")).await.contains("SHD1605"),
+        "until a person has looked at it"
+    );
+}
