@@ -160,6 +160,7 @@ registry! {
     ROWS_LEFT = "SHD1609" 1235 "HY000" Later "rows that have left a table split in place are still there, and would be seen twice", "`shardway move finish NAME`, then `shardway move cleanup NAME`; the move may leave the rules after that";
     NOT_COMPARED = "SHD1610" 1235 "HY000" Later "writes may not go over before a comparison has found both sides equal", "`shardway move verify NAME`, and `shardway move repair NAME` before that where rows differ; verify.max_age says how old it may be";
     NO_WAY_BACK = "SHD1611" 1235 "HY000" Later "the servers that writes would go to could not be written, or not be followed back", "set them up as the preflight of a source asks for: docs/preflight.md";
+    LATELY_UNEQUAL = "SHD1612" 1235 "HY000" Later "the rows that were written last must be found equal while statements are held", "`shardway move repair NAME` where rows differ, then save the file again; raise hold_ms where it took too long to tell";
     OTHER_DATABASE = "SHD1701" 1044 "42000" Never "Access denied to a database of which the account is not", "list it in `databases` of the account";
     READ_ONLY = "SHD1702" 1290 "HY000" Never "the account is read-only so it cannot execute this statement", "use an account without role = \"read_only\"";
     RESTRICTED = "SHD1703" 1227 "42000" Never "Access denied to a restricted account", "use an account without `databases` and role = \"read_only\", or run it on the backend itself";
