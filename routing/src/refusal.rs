@@ -126,6 +126,7 @@ registry! {
     PINNED_ELSEWHERE = "SHD1304" 1235 "42000" Never "connection state that lives on another backend", "use it with tables of the backend where it was made";
     TOO_MANY_PREPARED = "SHD1305" 1461 "42000" Later "too many prepared statements", "close those that are not used";
     LONG_DATA = "SHD1306" 1153 "08S01" Never "more data sent ahead of executions than a session may have", "execute or reset the other statements first, or raise limits.max_packet";
+    COMMIT_UNKNOWN = "SHD1307" 2013 "HY000" Never "a backend was lost while it committed, after others had", "look at the rows of the backends named, and complete or undo them";
     HELD_QUEUE_FULL = "SHD1401" 1205 "HY000" Later "too many statements wait for a rule change", "try again";
     UNTOUCHABLE = "SHD1410" 1235 "42000" Never "a write whose rows cannot be told, on a table under double write", "write to one table, by key or with a WHERE clause";
     UNIQUE_UPSERT = "SHD1411" 1235 "42000" Never "REPLACE or ON DUPLICATE KEY UPDATE under double write on a table with further unique keys", "INSERT, UPDATE or DELETE by primary key";
