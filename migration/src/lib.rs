@@ -16,6 +16,7 @@ pub mod fence;
 pub mod filter;
 pub mod heal;
 pub mod image;
+pub mod lately;
 mod line;
 pub mod mark;
 pub mod mismatches;

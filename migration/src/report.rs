@@ -88,6 +88,17 @@ pub struct Evidence {
     pub verify: Option<String>,
     /// When that ended, in seconds since 1970.
     pub verified_at: Option<u64>,
+    /// What was compared while statements were held; `null` where every row was.
+    pub touched: Option<Touched>,
+}
+
+/// Rows that were written shortly before a switch, and found equal under its hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Touched {
+    pub rows: u64,
+    /// What that took of the hold.
+    pub ms: u64,
 }
 
 /// Reads that were run on both sides and compared.

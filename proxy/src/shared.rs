@@ -8,6 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use shardway_migration::heal::Journal;
+use shardway_migration::lately::Lately;
 use shardway_routing::lex::{Flavour, ServerVersion};
 use shardway_routing::topology::{BackendId, Move, MoveId, TableId, Topology};
 
@@ -102,6 +103,8 @@ pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
     pub gates: Gates,
     pub dirty: DirtyKeys,
+    /// What double write wrote last of moves that no stream follows.
+    pub lately: Lately,
     pub followed: Followed,
     pub ids: Ids,
     pub shadow: Shadow,
@@ -172,6 +175,7 @@ impl Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             gates,
             dirty: DirtyKeys::default(),
+            lately: Lately::default(),
             followed: Followed::default(),
             ids: Ids::new(&config),
             shadow: Shadow::default(),

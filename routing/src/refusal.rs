@@ -126,6 +126,7 @@ registry! {
     PINNED_ELSEWHERE = "SHD1304" 1235 "42000" Never "connection state that lives on another backend", "use it with tables of the backend where it was made";
     TOO_MANY_PREPARED = "SHD1305" 1461 "42000" Later "too many prepared statements", "close those that are not used";
     LONG_DATA = "SHD1306" 1153 "08S01" Never "more data sent ahead of executions than a session may have", "execute or reset the other statements first, or raise limits.max_packet";
+    COMMIT_UNKNOWN = "SHD1307" 2013 "HY000" Never "a backend was lost while it committed, after others had", "look at the rows of the backends named, and complete or undo them";
     HELD_QUEUE_FULL = "SHD1401" 1205 "HY000" Later "too many statements wait for a rule change", "try again";
     UNTOUCHABLE = "SHD1410" 1235 "42000" Never "a write whose rows cannot be told, on a table under double write", "write to one table, by key or with a WHERE clause";
     UNIQUE_UPSERT = "SHD1411" 1235 "42000" Never "REPLACE or ON DUPLICATE KEY UPDATE under double write on a table with further unique keys", "INSERT, UPDATE or DELETE by primary key";
@@ -161,7 +162,8 @@ registry! {
     ROWS_LEFT = "SHD1609" 1235 "HY000" Later "rows that have left a table split in place are still there, and would be seen twice", "`shardway move finish NAME`, then `shardway move cleanup NAME`; the move may leave the rules after that";
     NOT_COMPARED = "SHD1610" 1235 "HY000" Later "writes may not go over before a comparison has found both sides equal", "`shardway move verify NAME`, and `shardway move repair NAME` before that where rows differ; verify.max_age says how old it may be";
     NO_WAY_BACK = "SHD1611" 1235 "HY000" Later "the servers that writes would go to could not be written, or not be followed back", "set them up as the preflight of a source asks for: docs/preflight.md";
-    INDIVISIBLE = "SHD1612" 1235 "HY000" Never "the keys of a move cannot be divided between its sides, as both could give a primary key away", "give the table ids of the proxy: id = { column = …, generator = \"snowflake\" }; or set writes to \"source\" or \"target\"";
+    LATELY_UNEQUAL = "SHD1612" 1235 "HY000" Later "the rows that were written last must be found equal while statements are held", "`shardway move repair NAME` where rows differ, then save the file again; raise hold_ms where it took too long to tell";
+    INDIVISIBLE = "SHD1613" 1235 "HY000" Never "the keys of a move cannot be divided between its sides, as both could give a primary key away", "give the table ids of the proxy: id = { column = …, generator = \"snowflake\" }; or set writes to \"source\" or \"target\"";
     OTHER_DATABASE = "SHD1701" 1044 "42000" Never "Access denied to a database of which the account is not", "list it in `databases` of the account";
     READ_ONLY = "SHD1702" 1290 "HY000" Never "the account is read-only so it cannot execute this statement", "use an account without role = \"read_only\"";
     RESTRICTED = "SHD1703" 1227 "42000" Never "Access denied to a restricted account", "use an account without `databases` and role = \"read_only\", or run it on the backend itself";

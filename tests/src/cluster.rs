@@ -78,6 +78,12 @@ impl Cluster {
         Cluster { legacy, shards: [s0, s1], line: String::new() }
     }
 
+    /// With each of them behind a relay.
+    async fn start_relayed() -> Cluster {
+        let Cluster { legacy, shards: [s0, s1], line } = Cluster::start().await;
+        Cluster { legacy: legacy.relayed(), shards: [s0.relayed(), s1.relayed()], line }
+    }
+
     /// A database name that nobody else has.
     #[must_use]
     pub fn new_name(&self, prefix: &str) -> String {
@@ -155,6 +161,22 @@ impl Shop {
     /// When a server refuses.
     pub async fn open_alone() -> Shop {
         Shop::make(Servers::Own(Box::new(Cluster::start().await)), "", Rows::OnShards).await
+    }
+
+    /// A shop like that of [`Shop::open_moving`], on servers of its own that connections are cut to.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub async fn open_moving_relayed() -> Shop {
+        Shop::make(Servers::Own(Box::new(Cluster::start_relayed().await)), "", Rows::OnLegacy).await
+    }
+
+    /// The same like that of [`Shop::open`].
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub async fn open_relayed() -> Shop {
+        Shop::make(Servers::Own(Box::new(Cluster::start_relayed().await)), "", Rows::OnShards).await
     }
 
     /// Its servers, to be killed and started again.

@@ -12,6 +12,7 @@ mod operator;
 mod pair;
 mod proxy;
 pub mod raw;
+pub mod relay;
 mod server;
 
 pub use certificates::Certificates;

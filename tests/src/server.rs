@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::launch::{bound, free_port, launch};
 use crate::proxy::until;
+use crate::relay::Relay;
 
 /// Which servers the tests run against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Server {
     port: u16,
     options: Vec<String>,
     tls: Option<SslOpts>,
+    /// What whoever reads [`Server::port`] connects to instead.
+    relay: Option<Relay>,
     folder: TempDir,
 }
 
@@ -82,7 +85,7 @@ impl Server {
         let process = run(flavour, folder.path(), port, &options);
         let requires = options.iter().any(|option| option == Server::REQUIRES_TLS);
         let tls = requires.then(|| SslOpts::default().with_danger_accept_invalid_certs(true));
-        let server = Server { process, port, options, tls, folder };
+        let server = Server { process, port, options, tls, relay: None, folder };
         server.answers().await;
         server
     }
@@ -92,9 +95,26 @@ impl Server {
         until("the server answers", Duration::from_secs(180), async || self.try_connect("").await.ok()).await;
     }
 
+    /// Where the proxy finds it: behind its relay, if it has one.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.relay.as_ref().map_or(self.port, Relay::port)
+    }
+
+    /// Puts it behind a relay, for whoever asks for its port from now on.
+    #[must_use]
+    pub(crate) fn relayed(mut self) -> Server {
+        self.relay = Some(Relay::start(self.port));
+        self
+    }
+
+    /// The relay in front of it.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn relay(&self) -> &Relay {
+        self.relay.as_ref().expect("a server behind a relay")
     }
 
     /// A connection as `shop`.

@@ -45,6 +45,15 @@ impl Fate {
             Fate::Unsure => None,
         }
     }
+
+    /// What the row that it leaves weighs, as far as it says.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Fate::Put(image) | Fate::Alone(image) | Fate::New(image) => ImageShape::weight(image),
+            Fate::Gone(_) | Fate::Unsure => 0,
+        }
+    }
 }
 
 /// The last state of every row that some changes touch.

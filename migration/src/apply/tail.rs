@@ -1,4 +1,7 @@
-//! What others may ask of a stream that is being applied: to wait for a mark, to guard a chunk, how far behind it is.
+//! What others may ask of a stream that is being applied: to wait for a mark, to guard a chunk, how far behind it is, what
+//! it wrote last.
+
+mod open;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,8 +13,9 @@ use tokio::sync::{Notify, oneshot};
 
 use super::batch::Batch;
 use super::marking::{Marking, Purpose};
-use super::windows::{Keys, WindowId, WindowLost, Windows};
+use super::windows::{WindowId, Windows};
 use crate::image::Key;
+use crate::lately::Lately;
 use crate::mark::Token;
 use crate::position::Position;
 use crate::stream::Missed;
@@ -60,6 +64,8 @@ pub struct Tail {
     pub failures: AtomicU64,
     /// Whether double write may have brought newer rows than the stream is at.
     is_guarded: AtomicBool,
+    /// What it wrote last.
+    pub lately: Lately,
     inside: Mutex<Inside>,
     /// Something that somebody may wait for has happened.
     changed: Notify,
@@ -88,22 +94,6 @@ impl std::fmt::Display for TailState {
     }
 }
 
-/// A chunk's window: read the chunk between [`Tail::open`] and [`Open::close`].
-#[derive(Debug)]
-pub struct Open<'a> {
-    tail: &'a Tail,
-    id: WindowId,
-    closed: oneshot::Receiver<Touched>,
-}
-
-/// A window whose chunk may be inserted. Its keys are guarded until this is dropped.
-#[derive(Debug)]
-pub struct Guard<'a> {
-    _open: Open<'a>,
-    /// Rows to leave to the stream.
-    pub touched: Touched,
-}
-
 impl Tail {
     pub(super) fn new(server: Server, marking: Marking) -> Tail {
         let inside = Inside {
@@ -121,6 +111,7 @@ impl Tail {
             applied_changes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             is_guarded: AtomicBool::new(false),
+            lately: Lately::default(),
             inside: Mutex::new(inside),
             changed: Notify::new(),
         }
@@ -198,32 +189,6 @@ impl Tail {
             return Err(error);
         }
         seen.await.map_err(|_| self.stopped_because())
-    }
-
-    /// Opens a window over a table of the move; a chunk read from now on belongs to it.
-    ///
-    /// # Errors
-    /// When the mark cannot be written.
-    pub async fn open(&self, slot: &str, table: usize) -> Result<Open<'_>, WorkError> {
-        let opens = token();
-        let (sender, closed) = oneshot::channel();
-        let id = {
-            let mut inside = self.lock();
-            if let TailState::Stopped { .. } = inside.state {
-                drop(inside);
-                return Err(self.stopped_because());
-            }
-            let id = inside.windows.announce(table, opens);
-            inside.closing.insert(id, sender);
-            id
-        };
-        let open = Open { tail: self, id, closed };
-        match &self.marking {
-            Marking::Logged(marks) => marks.write(slot, opens, Purpose::Chunk).await?,
-            // Whatever is taken in from here on may have been read after the chunk.
-            Marking::Passed(_) => self.at_mark(opens),
-        }
-        Ok(open)
     }
 
     /// Asks for a mark behind everything that has been committed.
@@ -370,28 +335,6 @@ impl Tail {
         inside.windows.finish(id);
         inside.closing.remove(&id);
         self.changed.notify_waiters();
-    }
-}
-
-impl<'a> Open<'a> {
-    /// The chunk with these keys has been read. Returns when everything before has been applied: its rows may be
-    /// inserted where absent, except those touched.
-    ///
-    /// # Errors
-    /// [`WorkError::Interrupted`] when the stream began anew meanwhile: read the chunk again.
-    pub async fn close(mut self, slot: &str, keys: Keys) -> Result<Guard<'a>, WorkError> {
-        let closes = token();
-        let noted = self.tail.lock().windows.close_at(self.id, closes, keys);
-        noted.map_err(|WindowLost| self.tail.stopped_because())?;
-        self.tail.mark(slot, closes, Purpose::Chunk).await?;
-        let touched = (&mut self.closed).await.map_err(|_| self.tail.stopped_because())?;
-        Ok(Guard { _open: self, touched })
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.tail.finish(self.id);
     }
 }
 

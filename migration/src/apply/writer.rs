@@ -73,6 +73,10 @@ impl<'a> Writer<'a> {
         let mut batch = std::mem::take(&mut self.batch);
         self.tail.past_guards(&batch).await;
         let tables = &self.course.tables;
+        for (place, rows) in batch.places() {
+            let rows = rows.iter().map(|(key, fate)| (key, fate.weight()));
+            self.tail.lately.wrote(&tables[place.table].name, rows);
+        }
         if self.tail.is_guarded() {
             guarded::write(&self.pool, tables, self.course.authority, &batch).await?;
             self.lanes.write(tables, &Batch::default(), &self.position).await?;

@@ -9,6 +9,7 @@
 //!
 //! It writes nothing, except what [`Converge`] writes; a crash leaves nothing behind.
 
+mod at_rest;
 pub mod judge;
 mod keys;
 mod placement;
@@ -27,6 +28,7 @@ use mysql_async::prelude::Queryable as _;
 use serde::{Deserialize, Serialize};
 use shardway_routing::topology::{Server, Side};
 
+pub use self::at_rest::{MODE as TOUCHED, at_rest};
 use self::judge::Kind;
 use self::keys::Settled;
 use self::read::{Measure, Signature, Table};
@@ -156,21 +158,33 @@ async fn all(
         reports.push(one(&table, converge, mode, progress).await?);
     }
     pool.close().await;
-    let sum = |of: fn(&TableReport) -> u64| reports.iter().map(of).sum::<u64>();
+    let report = summed(mode.name(), authority, reports, (started_at, clock));
+    let clean = mode.is_clean(report.checked, report.different, report.undecided);
+    Ok(Report { clean, ..report })
+}
+
+/// A comparison that began then, clean if nothing differs at all.
+fn summed(
+    mode: &str,
+    authority: Side,
+    tables: Vec<TableReport>,
+    (started_at, clock): (u64, Instant),
+) -> Report {
+    let sum = |of: fn(&TableReport) -> u64| tables.iter().map(of).sum::<u64>();
     let (checked, different, undecided) = (sum(|t| t.checked), sum(|t| t.different), sum(|t| t.undecided));
     let ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-    Ok(Report {
-        mode: mode.name().to_owned(),
+    Report {
+        mode: mode.to_owned(),
         authority: authority.name().to_owned(),
         checked,
         different,
         undecided,
-        clean: mode.is_clean(checked, different, undecided),
-        tables: reports,
+        clean: different == 0 && undecided == 0,
+        tables,
         started_at,
         finished_at: now_s(),
         rows_per_s: checked.saturating_mul(1000) / ms,
-    })
+    }
 }
 
 /// The expressions that group a table's rows by these columns.
@@ -211,10 +225,10 @@ async fn one(
             (walked, checked)
         }
     };
-    Ok(told(table, walked, checked))
+    Ok(told(&table.of.name, walked, checked))
 }
 
-fn told(table: &Table<'_>, walked: Walked, checked: u64) -> TableReport {
+fn told(table: &str, walked: Walked, checked: u64) -> TableReport {
     let Settled { mut faults, mut undecided } = walked.settled;
     faults.sort_by(|(one, _), (other, _)| one.cmp(other));
     undecided.sort();
@@ -222,7 +236,7 @@ fn told(table: &Table<'_>, walked: Walked, checked: u64) -> TableReport {
     let mut keys: Vec<_> = faults.iter().map(|(key, _)| key).collect();
     keys.dedup();
     TableReport {
-        table: table.of.name.clone(),
+        table: table.to_owned(),
         checked,
         authority_rows: walked.authority.rows,
         other_rows: walked.other.rows,
@@ -236,7 +250,7 @@ fn told(table: &Table<'_>, walked: Walked, checked: u64) -> TableReport {
             .iter()
             .take(KEPT)
             .map(|(key, fault)| Difference {
-                table: table.of.name.clone(),
+                table: table.to_owned(),
                 key: RowKey::from(key),
                 kind: fault.kind,
                 columns: fault.columns.clone(),

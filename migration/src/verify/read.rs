@@ -163,29 +163,10 @@ impl<'a> Table<'a> {
 
     async fn copies(&self, side: Side, rest: &str) -> Result<Vec<Copy>, WorkError> {
         let mut parts = Vec::new();
-        for (place, end) in self.of.ends(side).iter().enumerate() {
-            parts.push(self.copies_of(side, place, end, rest));
+        for place in 0..self.of.ends(side).len() {
+            parts.push(copies_of(self.pool, self.of, side, place, rest));
         }
         Ok(try_join_all(parts).await?.into_iter().flatten().collect())
-    }
-
-    async fn copies_of(
-        &self,
-        side: Side,
-        place: usize,
-        end: &End,
-        rest: &str,
-    ) -> Result<Vec<Copy>, WorkError> {
-        let mut connection = self.pool.take(&end.server).await?;
-        let rows = images(&mut connection, &self.of.shape, &end.table, rest).await?;
-        self.pool.give(&end.server, connection);
-        let mut copies = Vec::with_capacity(rows.len());
-        for image in rows {
-            if self.of.owns(side, place, &image) && self.of.compares(&image) {
-                copies.push((place, image));
-            }
-        }
-        Ok(copies)
     }
 
     /// The end of a range that begins where `range` does, has at most so many rows on every node of these sides, and
@@ -256,17 +237,9 @@ impl<'a> Table<'a> {
         (0..self.of.ends(side).len()).any(|place| matches!(self.at_home(side, place), AtHome::ByKey { .. }))
     }
 
-    /// The authority's row among its copies, with its place on the other side. The copy where the authority's own routing
-    /// wants it comes first.
+    /// See [`authoritative`].
     pub fn row<'c>(&self, copies: &'c [Copy]) -> Result<Option<(&'c Image, usize)>, WorkError> {
-        let mut found = copies.first();
-        for copy in copies {
-            if self.of.home(self.authority, &copy.1)? == copy.0 {
-                found = Some(copy);
-            }
-        }
-        let Some((_, image)) = found else { return Ok(None) };
-        Ok(Some((image, self.of.home(self.authority.other(), image)?)))
+        authoritative(self.of, self.authority, copies)
     }
 
     pub async fn ask(&self, end: &End, sql: &str) -> Result<Vec<Row>, WorkError> {
@@ -275,6 +248,39 @@ impl<'a> Table<'a> {
         self.pool.give(&end.server, connection);
         Ok(rows)
     }
+}
+
+/// Those rows of a side's physical table that are the side's and are compared.
+pub(super) async fn copies_of(
+    pool: &Pool,
+    of: &MovingTable,
+    side: Side,
+    place: usize,
+    rest: &str,
+) -> Result<Vec<Copy>, WorkError> {
+    let end = &of.ends(side)[place];
+    let mut connection = pool.take(&end.server).await?;
+    let rows = images(&mut connection, &of.shape, &end.table, rest).await?;
+    pool.give(&end.server, connection);
+    let is_meant = |image: &Image| of.owns(side, place, image) && of.compares(image);
+    Ok(rows.into_iter().filter(is_meant).map(|image| (place, image)).collect())
+}
+
+/// The authority's row among its copies, with its place on the other side. The copy where the authority's own routing
+/// wants it comes first.
+pub(super) fn authoritative<'c>(
+    of: &MovingTable,
+    authority: Side,
+    copies: &'c [Copy],
+) -> Result<Option<(&'c Image, usize)>, WorkError> {
+    let mut found = copies.first();
+    for copy in copies {
+        if of.home(authority, &copy.1)? == copy.0 {
+            found = Some(copy);
+        }
+    }
+    let Some((_, image)) = found else { return Ok(None) };
+    Ok(Some((image, of.home(authority.other(), image)?)))
 }
 
 impl Reading {

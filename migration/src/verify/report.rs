@@ -12,7 +12,7 @@ use crate::image::{Key, hex, unhex};
 /// The whole comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// `count`, `sample`, `hash` or `exact`.
+    /// `count`, `sample`, `hash` or `exact`; `touched` of the rows that were written last before a switch.
     pub mode: String,
     /// Which side was right by definition: `source` or `target`.
     pub authority: String,

@@ -41,8 +41,11 @@ fn evidence(of: &Evidence) -> String {
         (Some(mode), Some(at)) => format!("compared at {} ({mode})", rfc3339(at)),
         _ => "not compared".to_owned(),
     };
+    let touched = of.touched.map_or_else(String::new, |touched| {
+        format!("; of the rows written last, {} were equal under hold ({} ms)", touched.rows, touched.ms)
+    });
     format!(
-        "  by version {}: lag {lag}, {} dirty keys, {} mismatches, {compared}",
+        "  by version {}: lag {lag}, {} dirty keys, {} mismatches, {compared}{touched}",
         of.version, of.dirty_keys, of.mismatches
     )
 }

@@ -237,12 +237,16 @@ impl RuleStore {
         reached(Step::Hold).await;
         let prepared = self.moves.before_publish(&before.topology, &topology, deadline).await;
         // The point of no return: a process that ends after this begins again with the new rules.
-        if let Err(error) = prepared.and_then(|()| self.note(text, version, reason)) {
-            // Those who wait go on at once; what the old rules need follows by itself.
-            drop(held);
-            self.moves.undo(&before.topology).await;
-            return Err(error);
-        }
+        let noted = prepared.and_then(|touched| Ok((touched, self.note(text, version, reason)?)));
+        let touched = match noted {
+            Ok((touched, ())) => touched,
+            Err(unready) => {
+                // Those who wait go on at once; what the old rules need follows by itself.
+                drop(held);
+                self.moves.undo(&before.topology).await;
+                return Err(self.moves.told(unready).await);
+            }
+        };
         reached(Step::Journal).await;
         self.moves.before_division(&before.topology, &topology);
         self.shared.publish(topology);
@@ -256,7 +260,7 @@ impl RuleStore {
         }
         drop((held, quiet));
         let in_force = self.shared.snapshot();
-        self.moves.note_switches(&before.topology, &in_force.topology, began.elapsed(), evidence);
+        self.moves.note_switches(&before.topology, &in_force.topology, began.elapsed(), evidence, touched);
         reached(Step::Publish).await;
         self.moves.after_publish(&self.shared.snapshot().topology).await;
         if let Some(in_force) = self.in_force() {

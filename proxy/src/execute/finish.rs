@@ -1,7 +1,8 @@
 //! The end of a transaction.
 //!
 //! One branch: its own commit. Several: one commit after the other; when one fails after another has succeeded the
-//! client gets a code of its own and the log says which backends have it.
+//! client gets a code of its own and the log says which backends have it. A backend that is lost before it has answered
+//! may have committed: what is said of it is that nobody knows.
 
 use shardway_routing::refusal;
 
@@ -42,31 +43,44 @@ pub async fn rollback(session: &mut Session) -> Result<(), Failure> {
     result
 }
 
-/// Commits every branch in turn.
+/// Commits every branch in turn. What has not been asked to when one fails is left to be rolled back.
 pub(super) async fn commit_branches(session: &mut Session) -> Result<(), Failure> {
     let branches = session.branches();
-    let mut committed = Vec::new();
-    for place in branches {
-        let name = session.held[place].checkout.pool().name.clone();
+    let name = |place: &usize| session.held[*place].checkout.pool().name.clone();
+    let names: Vec<String> = branches.iter().map(name).collect();
+    for (nth, place) in branches.into_iter().enumerate() {
         let result = session.at(place).run("COMMIT").await;
         session.held[place].branch = Branch::None;
-        match result {
-            Ok(_) => committed.push(name),
-            Err(error) => {
-                session.at(place).spoil();
-                return Err(failed_commit(error, &name, &committed));
-            }
+        if let Err(error) = result {
+            session.at(place).spoil();
+            return Err(failed_commit(error, &names, nth));
         }
     }
     Ok(())
 }
 
-fn failed_commit(error: CommandError, failed: &str, committed: &[String]) -> Failure {
-    if committed.is_empty() {
+/// The nth of the branches on these backends failed. Those before it are committed, those behind it will not be.
+fn failed_commit(error: CommandError, names: &[String], nth: usize) -> Failure {
+    let (committed, rest) = names.split_at(nth);
+    let (committed, failed, left) = (committed.join(", "), &rest[0], rest[1..].join(", "));
+    if rest.len() == names.len() {
+        if let (CommandError::Lost(_), false) = (&error, left.is_empty()) {
+            tracing::error!(%error, failed, left, "nobody knows whether a transaction over several backends was committed on one; on the others it was not");
+        }
         return error.into();
     }
-    tracing::error!(%error, failed, ?committed, "a transaction over several backends was committed on some of them only");
-    refusal::PARTIAL_COMMIT.because(format!("committed on {}, not on {failed}", committed.join(", "))).into()
+    tracing::error!(%error, committed, failed, left, "a transaction over several backends was committed on some of them");
+    match error {
+        CommandError::Server(_) => {
+            refusal::PARTIAL_COMMIT.because(format!("committed on {committed}, not on {}", rest.join(", ")))
+        }
+        CommandError::Lost(_) if left.is_empty() => {
+            refusal::COMMIT_UNKNOWN.because(format!("committed on {committed}, unknown on {failed}"))
+        }
+        CommandError::Lost(_) => refusal::COMMIT_UNKNOWN
+            .because(format!("committed on {committed}, unknown on {failed}, not on {left}")),
+    }
+    .into()
 }
 
 /// Rolls every branch back; a branch that cannot be asked is closed.

@@ -132,7 +132,7 @@ fn shares_of_writes_go_over_and_come_back_behind_a_barrier() {
     );
     let numbered =
         sorted(&with_columns("", "number"), &with_columns(one, "number"), Synced::Yes, SourceKept::Yes);
-    assert!(numbered.contains("refused SHD1612"), "{numbered}");
+    assert!(numbered.contains("refused SHD1613"), "{numbered}");
     let left = sorted(
         &with_columns(one, "id"),
         &rules::load(BASE, &|_| None, 1).unwrap(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use shardway_migration::fence;
 use shardway_migration::position::Position;
 use shardway_migration::prepare;
+use shardway_migration::report::Touched;
 use shardway_migration::stamps;
 use shardway_migration::stream;
 use shardway_migration::tables::{self, MovingTable};
@@ -22,6 +23,7 @@ use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Owners, Seen, Server, Side, Topology};
 
 use super::state::{Authority, MoveState, Pending};
+use super::touched::Unready;
 use super::{Moves, journal, moves};
 use tokio::sync::RwLockWriteGuard;
 
@@ -72,7 +74,8 @@ impl Moves {
         Ok(())
     }
 
-    /// While all statements on changing moves are held: brings both sides to where the new rules may begin.
+    /// While all statements on changing moves are held: brings both sides to where the new rules may begin. Returns what was
+    /// compared for that, by move.
     ///
     /// # Errors
     /// Why the new rules must not take effect. Call [`Moves::undo`] then.
@@ -81,7 +84,8 @@ impl Moves {
         old: &Topology,
         new: &Topology,
         deadline: Deadline,
-    ) -> Result<(), String> {
+    ) -> Result<BTreeMap<String, Touched>, Unready> {
+        let mut compared = BTreeMap::new();
         for (by, of) in moves(new) {
             let before = old.moves.iter().find(|before| before.name == of.name);
             if before.is_none() && old.version > 0 {
@@ -93,9 +97,10 @@ impl Moves {
                 self.shared.shadow.forget(&of.name);
             }
             let one = self.one(before, of, new, by, deadline).await;
-            one.map_err(|error| format!("moves.{}: {error}", of.name))?;
+            let touched = one.map_err(|unready| unready.of(&of.name))?;
+            compared.extend(touched.map(|touched| (of.name.clone(), touched)));
         }
-        Ok(())
+        Ok(compared)
     }
 
     async fn one(
@@ -105,13 +110,13 @@ impl Moves {
         new: &Topology,
         by: MoveId,
         deadline: Deadline,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Touched>, Unready> {
         let was = before.map_or(DoubleWrite::Off, |before| before.double_write);
         let owner = before.map_or(of.writes, |before| before.writes);
         let owners = before.map_or(of.owners(), Move::owners);
         let (on, flips) = (of.double_write != DoubleWrite::Off, owners != of.owners());
         if !flips && (was != DoubleWrite::Off) == on {
-            return Ok(());
+            return Ok(None);
         }
         let moving = tables::of_move(new, by).map_err(|refusal| refusal.to_string())?;
         let is_seen = owners.sides().any(|side| of.capture.seen(side) != Seen::Not);
@@ -139,10 +144,11 @@ impl Moves {
         if !on && !flips && owner == Side::Source {
             let caught_up = tokio::time::timeout(deadline.left().min(LEVER_MAX), caught_up).await;
             self.endings.forget(&of.name);
-            return self.states.change(&of.name, |state| {
+            self.states.change(&of.name, |state| {
                 state.is_kept_by_double_write = false;
                 state.is_behind_double_write = !matches!(caught_up, Ok(Ok(())));
-            });
+            })?;
+            return Ok(None);
         }
         let caught_up = deadline.bound("the other side had not caught up", caught_up).await?;
         caught_up.map_err(|error| format!("the other side cannot be brought up to date: {error}"))?;
@@ -157,7 +163,13 @@ impl Moves {
             proved.map_err(|late| refusal::NOT_PROVED.because(late).to_string())??;
         }
         if flips {
-            return self.intend(owners, of, by, new, &moving, deadline).await;
+            let touched = match is_degraded {
+                // That has looked at every row.
+                true => None,
+                false => Some(self.were_carried(&of.name, &moving, owner, deadline).await?),
+            };
+            self.intend(owners, of, by, new, &moving, deadline).await?;
+            return Ok(touched);
         }
         self.endings.forget(&of.name);
         self.states.change(&of.name, |state| match on {
@@ -168,7 +180,8 @@ impl Moves {
                 state.unproved_since = is_degraded.then_some(new.version);
             }
             false => state.is_kept_by_double_write = false,
-        })
+        })?;
+        Ok(None)
     }
 
     /// Saves what a switch is about to do, and stops the streams that it ends.

@@ -50,6 +50,7 @@ impl Moves {
                 mismatches: known.open_mismatches,
                 verify: known.last_verify.as_ref().map(|verified| verified.mode.clone()),
                 verified_at: known.last_verify.map(|verified| verified.finished_at),
+                touched: None,
             };
             (name, evidence)
         };

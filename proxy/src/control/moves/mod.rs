@@ -2,8 +2,9 @@
 //!
 //! `runner` acts on what [`shardway_migration::phase`] decides; `barrier` brings both sides together while a rule
 //! change holds their statements; `journal` heals dirty keys, and `ending` knows when the last double write is history;
-//! `equal` compares and repairs; `check` runs the five checks before a switch, whose questions `ask` answers; `cleanup`
-//! removes what `leftovers` has noted; `monitor` watches, asks those `around` and samples what it has `looked` at.
+//! `equal` compares and repairs; `touched` compares what was written last before a switch is final; `check` runs the five
+//! checks before a switch, whose questions `ask` answers; `cleanup` removes what `leftovers` has noted; `monitor` watches,
+//! asks those `around` and samples what it has `looked` at.
 //! `points` keeps rollback points, `rollback` goes back to them, `part` takes writes back without waiting; `tuning` gives
 //! servers other parameters for a while; `backup` dumps and restores with the servers' own `tools`. A move's state is saved
 //! before anything is done about it, and is taken back before it stops being true.
@@ -35,6 +36,7 @@ mod schedule;
 mod shadowed;
 mod state;
 mod tools;
+mod touched;
 mod tuning;
 
 use std::collections::BTreeMap;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use shardway_migration::dirty::{self, Entry};
 use shardway_migration::heal::Journal;
-use shardway_migration::image::{Image, Key, Reader, SESSION};
+use shardway_migration::image::{Image, ImageShape, Key, Reader, SESSION};
 use shardway_migration::tables::{self, End, MovingTable};
 use shardway_routing::key::KeyValue;
 use shardway_routing::refusal::{self, Refusal};
-use shardway_routing::topology::{DoubleWrite, Side, TableId, Topology};
+use shardway_routing::topology::{DoubleWrite, Seen, Side, TableId, Topology};
 
 use super::rivals::{self, There, Under};
 use super::{TouchedRow, garbled, text};
@@ -25,6 +25,7 @@ use crate::execute::behind::{Leaving, LeftRows};
 use crate::execute::finish;
 use crate::session::held::Branch;
 use crate::session::{Failure, Session};
+use crate::shared::Shared;
 use crate::worker::View;
 
 /// What one transaction does to the other side.
@@ -107,6 +108,7 @@ async fn on_both_sides(session: &mut Session, touched: &[TouchedRow]) -> Result<
     }
     let shared = Arc::clone(&session.worker.shared);
     shared.dirty.add(mirroring.token, mirroring.keys.clone(), Until::Healed);
+    remember(&shared, &view.snapshot.topology, &mirroring.groups);
     // If it fails, whether it took place is what the journal will tell; until then the keys stay dirty.
     finish::commit_branches(session).await?;
     let mut settled = matches!(applied, Ok(Applied::Now));
@@ -128,6 +130,18 @@ async fn on_both_sides(session: &mut Session, touched: &[TouchedRow]) -> Result<
     } else {
         shared.dirty.awaits_healing.notify_one();
         Ok(())
+    }
+}
+
+/// What no stream will tell a switch of, double write does.
+fn remember(shared: &Shared, topology: &Topology, groups: &[Group]) {
+    for group in groups {
+        let Some(moving) = &topology.table_of(group.table.id).moving else { continue };
+        if topology.move_of(moving.by).capture.seen(group.authority) == Seen::Not {
+            let weight = |row: &Row| row.image.as_ref().map_or(0, ImageShape::weight);
+            let rows = group.rows.iter().map(|row| (&row.key, weight(row)));
+            shared.lately.wrote(&group.table.name, rows);
+        }
     }
 }
 
