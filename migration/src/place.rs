@@ -120,6 +120,14 @@ pub(crate) async fn reach_server(name: &str, server: &Server) -> Result<Conn, Wo
 
 /// Runs a statement, and says on which backend if it fails.
 pub(crate) async fn run(connection: &mut Conn, backend: &str, sql: &str) -> Result<(), WorkError> {
-    let done = connection.query_drop(sql).await;
+    failed_at(connection.query_drop(sql).await, backend, sql)
+}
+
+/// What a statement did on a backend, which is said if it failed.
+pub(crate) fn failed_at(
+    done: Result<(), mysql_async::Error>,
+    backend: &str,
+    sql: &str,
+) -> Result<(), WorkError> {
     done.map_err(|error| WorkError::from(error).of(&format!("{backend}: {sql}")))
 }

@@ -158,7 +158,7 @@ impl Gates {
             }
         }
         // A transaction inside a gate that emptied late may have passed one that emptied early, so close all at once.
-        while let Some(busy) = held.gates.iter().find(|gate| !gate.close()) {
+        while let Some(busy) = held.close() {
             if tokio::time::timeout_at(started + limit, busy.emptied()).await.is_err() {
                 return Err(NotHeld::TimedOut {
                     inside: held.inside(),
@@ -230,6 +230,12 @@ impl Gate {
             .is_ok()
     }
 
+    /// From closed back to closing.
+    fn let_pass(&self) {
+        self.state.fetch_and(!CLOSED, Ordering::AcqRel);
+        self.opened.notify_waiters();
+    }
+
     fn open(&self) {
         self.state.fetch_and(ACTIVE, Ordering::AcqRel);
         self.opened.notify_waiters();
@@ -247,6 +253,14 @@ impl Drop for Pass {
 }
 
 impl Held {
+    /// Closes all gates, or none: whoever has just entered one of them may need another before it can leave. Returns the
+    /// gate that somebody is inside.
+    fn close(&self) -> Option<&Gate> {
+        let busy = self.gates.iter().position(|gate| !gate.close())?;
+        self.gates[..busy].iter().for_each(|gate| gate.let_pass());
+        Some(&self.gates[busy])
+    }
+
     fn inside(&self) -> Inside {
         let none = Inside { at_least: 0, at_most: 0 };
         self.gates.iter().map(|gate| gate.state.load(Ordering::Acquire) & ACTIVE).fold(
@@ -282,5 +296,7 @@ impl Drop for Waiting {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

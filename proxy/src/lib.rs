@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod backend;
 pub mod buffer;
+mod claim;
 pub mod cli;
 pub mod client;
 pub mod config;

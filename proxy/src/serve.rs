@@ -11,6 +11,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
+use crate::claim::claim;
 use crate::config::Config;
 use crate::control;
 use crate::listen::{self, Arrival, Inbox};
@@ -24,8 +25,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Runs the proxy until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the rules cannot take effect or a listener cannot be had.
+/// When another process uses the state folder, the rules cannot take effect or a listener cannot be had.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    let _claim = claim(&config.state_dir)?;
     let config = Arc::new(config);
     let shared = Arc::new(Shared::new(Arc::clone(&config)));
     let runtime =

@@ -1,6 +1,7 @@
 //! Servers and the proxy are killed while a table moves and clients write: no acknowledged write is lost or doubled, and
 //! the log says what happened. Where a step of a move has a name, the proxy waits there until the kill is done.
 
+mod indexes;
 mod lost;
 mod orphans;
 mod phases;
@@ -50,7 +51,11 @@ struct Trial {
 
 impl Trial {
     async fn open(lines: &str) -> Trial {
-        let shop = Shop::open_moving_alone().await;
+        Trial::on(Shop::open_moving_alone().await, lines).await
+    }
+
+    /// On a shop that has no rows yet.
+    async fn on(shop: Shop, lines: &str) -> Trial {
         let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
         legacy.query_drop(Load::shared_rows()).await.unwrap();
         for table in ["users (id, name)", "orders (id, user_id, amount)"] {

@@ -4,11 +4,12 @@
 //! again. Indexes that only the target has are left alone.
 
 use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::{MoveId, Topology};
 
 use super::definition::Definition;
 use super::{Done, Model, What, show_create};
-use crate::place::{self, Place, reach_server, run};
+use crate::place::{self, Place, failed_at, reach_server};
 use crate::tables::WorkError;
 
 /// Gives every table of the target the indexes that the source's has.
@@ -28,20 +29,39 @@ pub async fn indexes_after(topology: &Topology, by: MoveId) -> Result<Vec<Done>,
     Ok(done)
 }
 
-/// Adds the indexes that a table lacks.
+/// Adds the indexes that a table lacks. A process that has ended may have left the server with the same to do: then they
+/// are there when the table is free, and what is lacking is looked for again.
 pub(super) async fn complete(
     connection: &mut Conn,
     target: &Place,
     model: &Definition,
 ) -> Result<Done, WorkError> {
-    let has = show_create(connection, target).await?;
-    let statements = lacking(target, model, &has);
-    for (_, sql) in &statements {
-        run(connection, &target.backend_name, sql).await?;
+    const DUPLICATE_NAME: u16 = 1061;
+    let (mut added, mut refused) = (Vec::new(), None);
+    while let Some((names, sql)) = next_lacking(connection, target, model).await? {
+        match connection.query_drop(&sql).await {
+            Err(mysql_async::Error::Server(error))
+                if error.code == DUPLICATE_NAME && refused.as_ref() != Some(&sql) =>
+            {
+                refused = Some(sql);
+            }
+            done => {
+                failed_at(done, &target.backend_name, &sql)?;
+                added.extend(names);
+            }
+        }
     }
-    let names: Vec<String> = statements.into_iter().flat_map(|(names, _)| names).collect();
-    let what = if names.is_empty() { What::AlreadyThere } else { What::Indexed(names) };
+    let what = if added.is_empty() { What::AlreadyThere } else { What::Indexed(added) };
     Ok(Done::new(&target.backend_name, target.quoted(), what))
+}
+
+async fn next_lacking(
+    connection: &mut Conn,
+    target: &Place,
+    model: &Definition,
+) -> Result<Option<(Vec<String>, String)>, WorkError> {
+    let has = show_create(connection, target).await?;
+    Ok(lacking(target, model, &has).into_iter().next())
 }
 
 /// Statements that add what is lacking, with the names: ordinary indexes in one, so that the rows are read once, and each

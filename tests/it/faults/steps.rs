@@ -165,3 +165,23 @@ async fn an_authority_killed_at_any_step_loses_nothing() {
 async fn the_other_side_killed_at_any_step_loses_nothing() {
     a_server_is_killed(Which::Target, Which::Source).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_touches_nothing_while_the_first_is_slow() {
+    let trial = Trial::open("double_write = \"off\"").await;
+    trial.synced().await;
+    trial.in_step().await;
+    // Who begins a life looks at intents first, and undoes those that were not noted.
+    trial.shop.proxy.stop_at("Intent");
+    let version = trial.begin_to_save(&Way::There.rules(""));
+    trial.shop.proxy.is_at("Intent", 1).await;
+    let second = trial.shop.proxy.command(&["serve"]);
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && told.contains("another shardway uses"), "{told}");
+    trial.shop.proxy.go_on();
+    assert_eq!(trial.shop.proxy.settled(version).await, None);
+    trial.reaches("ReverseSync").await;
+    trial.load.more(20).await;
+    trial.in_step().await;
+    trial.ends_equal().await;
+}

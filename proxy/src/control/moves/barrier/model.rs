@@ -1,5 +1,5 @@
-//! A model of the switch there and back: every interleaving of two clients, the streams, a barrier that may give up, and a
-//! process that may be killed anywhere ends with both sides equal and every executed write once. Without any one of the
+//! A model of the switch there and back: every interleaving of two clients whose connections may be lost, the streams, a
+//! barrier that may give up, and a process that may be killed anywhere ends with both sides equal and every executed write once. Without any one of the
 //! rules, some interleaving does not.
 //!
 //! A row is a number that writes count up, and a log holds the number after each of them: a write at the wrong side, a
@@ -16,7 +16,7 @@ enum Mutant {
     None,
     /// Goes on while statements are inside the closed gates.
     WaitsForNobody,
-    /// Does not wait for what an earlier process has sent.
+    /// Does not wait for what an earlier process has sent, or one whose connection is lost.
     NoFence,
     /// Does not wait for the streams.
     NoDrain,
@@ -46,7 +46,7 @@ struct Database {
     number: u8,
     /// What clients wrote; a stream's own changes are not followed back.
     log: Vec<u8>,
-    /// Statements whose process is gone.
+    /// Statements whose process or connection is gone.
     orphans: u8,
 }
 
@@ -186,6 +186,9 @@ impl World {
                 }
                 world.clients[place] = becomes;
             });
+            if self.failures_left > 0 {
+                may(&|world| world.lose(place));
+            }
         }
         // Old streams have stopped when the intent is saved.
         if !self.has_drained() && process.step < Step::Intent {
@@ -263,16 +266,25 @@ impl World {
     fn crash(&mut self) {
         self.failures_left -= 1;
         self.process = None;
-        for place in 0..self.clients.len() {
-            self.clients[place] = match self.clients[place] {
-                Client::Sent(side, left) => {
-                    self.of_mut(side).orphans += 1;
-                    Client::Outside { writes: left }
-                }
-                Client::Inside(_, left) | Client::Executed(left) => Client::Outside { writes: left },
-                outside => outside,
-            };
-        }
+        (0..self.clients.len()).for_each(|place| self.leave(place));
+    }
+
+    /// The connection to a server is lost while the process goes on: the client has left the gates.
+    fn lose(&mut self, place: usize) {
+        self.failures_left -= 1;
+        self.leave(place);
+    }
+
+    /// What a server has got from the client it goes on with.
+    fn leave(&mut self, place: usize) {
+        self.clients[place] = match self.clients[place] {
+            Client::Sent(side, left) => {
+                self.of_mut(side).orphans += 1;
+                Client::Outside { writes: left }
+            }
+            Client::Inside(_, left) | Client::Executed(left) => Client::Outside { writes: left },
+            outside => outside,
+        };
     }
 
     fn restart(&mut self, mutant: Mutant) {
