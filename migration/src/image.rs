@@ -11,6 +11,7 @@ mod deletion;
 mod digest;
 #[cfg(test)]
 pub(crate) mod example;
+pub mod legible;
 pub(crate) mod sql;
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,7 @@ mod prepared;
 mod protocol;
 mod rehearse;
 mod renewed;
+mod repairs;
 mod replicas;
 mod retention;
 mod rollback;
