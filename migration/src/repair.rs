@@ -17,8 +17,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
 
-use crate::connection::images;
+use crate::connection::{self, images};
 use crate::converge::Converge;
+use crate::image::write::Write;
 use crate::image::{Image, Key};
 use crate::line::{self, Held};
 use crate::pool::Pool;
@@ -204,11 +205,19 @@ impl Work<'_> {
                 }
                 Err(_) => Err(WorkError::Interrupted("the other side did not catch up in time".into())),
             };
-            held.grip.release(self.pool).await?;
             match done {
-                Ok(done) => return Ok(done),
-                Err(error) if error.is_passing() => last = error.to_string(),
-                Err(error) => return Ok(Ended::failed(error.to_string())),
+                Ok(done) => {
+                    held.grip.release(self.pool).await?;
+                    return Ok(done);
+                }
+                Err(error) => {
+                    // A part of what was to be written there must not stay.
+                    held.grip.give_up(self.pool).await;
+                    if !error.is_passing() {
+                        return Ok(Ended::failed(error.to_string()));
+                    }
+                    last = error.to_string();
+                }
             }
         }
         Ok(Ended::failed(last))
@@ -288,23 +297,23 @@ impl Work<'_> {
         &self,
         held: &mut Held,
         place: usize,
-        statements: Vec<Vec<u8>>,
+        statements: Vec<Write>,
         difference: &Difference,
         change: &NodeChange,
     ) -> Result<(), WorkError> {
         let other = self.authority.other();
         let end = &self.table.ends(other)[place];
-        let record = record::insert_repair(&end.database, self.move_name, difference, change).into_bytes();
+        let record = Write::from(record::insert_repair(&end.database, self.move_name, difference, change));
         let all = statements.into_iter().chain([record]);
         if held.grip.has(self.table, other, place) {
             for statement in all {
-                held.grip.write(self.pool, self.table, other, place, statement).await?;
+                held.grip.write(self.pool, self.table, other, place, &statement).await?;
             }
         } else {
             let mut connection = self.pool.take(&end.server).await?;
             connection.query_drop("BEGIN").await?;
             for statement in all {
-                connection.query_drop(statement).await?;
+                connection::write(&mut connection, &statement).await?;
             }
             connection.query_drop("COMMIT").await?;
             self.pool.give(&end.server, connection);

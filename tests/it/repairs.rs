@@ -1,5 +1,6 @@
 //! Repairs say what they did: each row before and after, in the report and in records beside the rows.
 
+use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
 use shardway_migration::record::{RECORDS_KEPT, ROWS_KEPT};
 use shardway_migration::repair::report::{Action, Done, Outcome, RepairReport, RowThen};
@@ -116,4 +117,29 @@ async fn records_of_repairs_do_not_grow_without_end() {
         .collect();
     assert_eq!(kept, [(older.to_string(), false), ((RECORDS_KEPT + 5).to_string(), true)]);
     assert_eq!(records(&place).await[0][4], "not kept");
+}
+
+#[tokio::test]
+async fn an_error_value_is_not_the_member_that_looks_like_it() {
+    let place = place("{ kind = \"mod\", shards = 4 }", 12).await;
+    let mut source = place.cluster.legacy.connect(&place.name).await;
+    source.query_drop("SET sql_mode = ''").await.unwrap();
+    source.query_drop("UPDATE t SET en = 0 WHERE id IN (1, 2, 5)").await.unwrap();
+    // Row 5 has the member '' there.
+    place.on_shard(1, "UPDATE t_1 SET en = 3 WHERE id = 5").await;
+    place.on_shard(2, "UPDATE t_2 SET en = 0 WHERE id = 6").await;
+    let found = place.verify(&Mode::Hash).await;
+    let rows_found: Vec<String> = found.differences().map(ToString::to_string).collect();
+    assert_eq!(rows_found.len(), 4, "{rows_found:?}");
+    let repaired = place.repair(&found, REAL).await;
+    assert!(repaired.is_complete(), "{repaired}");
+    let [change] = of(&repaired, "5").changes.as_slice() else { panic!("{repaired:?}") };
+    let told = [&change.before, &change.after].map(|row| value(row, "en")["value"].clone());
+    assert_eq!(told, ["3", "0"]);
+    assert!(place.verify(&Mode::Exact).await.clean && place.verify(&Mode::Hash).await.clean);
+    let mut target = place.cluster.shards[0].connect(&place.name).await;
+    assert_eq!(
+        rows(&mut target, "SELECT id, en+0 FROM t_1 WHERE id IN (1, 5)").await.unwrap(),
+        ["1|0", "5|0"]
+    );
 }

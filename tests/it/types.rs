@@ -22,13 +22,9 @@ impl Table {
         (0..self.columns.len()).map(|place| format!("c{place}"))
     }
 
-    /// What is stored in each column of a row. No strict server takes an `ENUM`'s error value from anybody; it stops a
-    /// move with that reason.
+    /// What is stored in each column of a row.
     fn values(&self, row: usize) -> impl Iterator<Item = &str> {
-        self.columns.iter().map(move |column| match column.value(row) {
-            "0" if column.definition.starts_with("ENUM") => "NULL",
-            value => value,
-        })
+        self.columns.iter().map(move |column| column.value(row))
     }
 
     /// Rows that have every value of every column.
@@ -64,7 +60,12 @@ impl Table {
 
     /// Every row as bytes, in the order of the key.
     async fn stored(&self, connection: &mut Conn, database: &str) -> Vec<String> {
-        let columns: Vec<String> = self.names().map(|name| format!("HEX(CONCAT({name}))")).collect();
+        let stored = |(name, column): (String, &Column)| match column.definition.starts_with("ENUM") {
+            // The error value looks like a member.
+            true => format!("{name}+0"),
+            false => format!("HEX(CONCAT({name}))"),
+        };
+        let columns: Vec<String> = self.names().zip(&self.columns).map(stored).collect();
         let sql = format!("SELECT id, {}, s FROM {database}.{} ORDER BY id", columns.join(", "), self.name);
         rows(connection, &sql).await.unwrap()
     }

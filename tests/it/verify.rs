@@ -128,7 +128,7 @@ impl Place {
             let mut connection = connection::connect(&end.server).await.unwrap();
             for own in own.chunks(500) {
                 connection
-                    .query_drop(table.shape.insert_rows(&end.table, own.iter().copied()))
+                    .query_drop(table.shape.insert_rows(&end.table, own.iter().copied()).sql())
                     .await
                     .unwrap();
             }
