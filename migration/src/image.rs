@@ -149,8 +149,26 @@ impl ImageShape {
     /// `WHERE` these keys.
     #[must_use]
     pub fn with_keys(&self, keys: &[Key]) -> String {
-        let values: Vec<String> = keys.iter().map(|key| self.tuple(key)).collect();
-        format!("WHERE ({}) IN ({})", self.key_names().join(", "), values.join(", "))
+        self.one_of(&self.primary, keys.iter().map(|key| key.0.iter().map(Vec::as_slice).collect()))
+    }
+
+    /// `WHERE` columns have one of these combinations of values.
+    fn one_of<'a>(&self, places: &[usize], rows: impl Iterator<Item = Vec<&'a [u8]>>) -> String {
+        let names: Vec<String> = places.iter().map(|place| quoted(&self.columns[*place].0)).collect();
+        let literals = |row: Vec<&[u8]>| -> Vec<String> {
+            places.iter().zip(row).map(|(place, field)| self.literal(*place, Some(field))).collect()
+        };
+        let is_listed = |place: &usize| matches!(self.columns[*place].1, ColumnKind::Enum | ColumnKind::Set);
+        if places.len() > 1 && places.iter().any(is_listed) {
+            // MySQL finds nothing among several rows of values if one of them is the number of a member.
+            let equal = |row| {
+                let terms = names.iter().zip(literals(row)).map(|(name, value)| format!("{name} = {value}"));
+                format!("({})", terms.collect::<Vec<_>>().join(" AND "))
+            };
+            return format!("WHERE ({})", rows.map(equal).collect::<Vec<_>>().join(" OR "));
+        }
+        let rows: Vec<String> = rows.map(|row| format!("({})", literals(row).join(", "))).collect();
+        format!("WHERE ({}) IN ({})", names.join(", "), rows.join(", "))
     }
 
     /// `WHERE` after this key, in primary-key order.
@@ -317,12 +335,6 @@ impl ImageShape {
 
     fn key_names(&self) -> Vec<String> {
         self.primary.iter().map(|place| quoted(&self.columns[*place].0)).collect()
-    }
-
-    fn tuple(&self, key: &Key) -> String {
-        let values: Vec<String> =
-            self.primary.iter().zip(&key.0).map(|(place, value)| self.literal(*place, Some(value))).collect();
-        format!("({})", values.join(", "))
     }
 
     fn literal(&self, place: usize, field: Option<&[u8]>) -> String {

@@ -54,6 +54,14 @@ fn error_values_are_written_where_servers_are_strict() {
 }
 
 #[test]
+fn rows_named_by_members_are_looked_for_one_by_one() {
+    let keys = ["0 7", "2 5"].map(|key| Key(fields(key).0.into_iter().flatten().collect()));
+    assert_eq!(listed().with_keys(&keys), "WHERE ((`e` = 0 AND `id` = 7) OR (`e` = 2 AND `id` = 5))");
+    let told = listed().delete_told("t", 2, &[(&keys[0], b"1")]);
+    assert!(told.ends_with("WHERE ((`e` = 0 AND `id` = 7 AND `f` = 1))"), "{told}");
+}
+
+#[test]
 fn keys_are_found_and_followed_in_order() {
     let key = Key(vec![b"5".to_vec(), b"A".to_vec()]);
     assert_eq!(
