@@ -41,6 +41,7 @@ mod preflight_tables;
 mod prepare;
 mod prepared;
 mod protocol;
+mod questions;
 mod rehearse;
 mod renewed;
 mod repairs;

@@ -11,6 +11,7 @@ mod command;
 pub mod comparable;
 mod conditions;
 pub mod explain;
+pub mod having;
 mod items;
 mod names;
 mod number;
