@@ -6,6 +6,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder, SslOpts, Value};
 use shardway_routing::topology::{Server, Tls};
 
+use crate::image::write::{Warning, Write};
 use crate::image::{Image, ImageShape, Reader, SESSION};
 use crate::settings::Wire;
 use crate::tables::WorkError;
@@ -129,6 +130,22 @@ pub async fn images(
             .ok_or_else(|| WorkError::Stopped(format!("a row of {table} is not as its columns say")))
     };
     rows.into_iter().map(image).collect()
+}
+
+/// Runs a statement that writes rows. One that is lenient must run in a transaction, which takes it back.
+///
+/// # Errors
+/// Whatever the server reports; a value that it cut.
+pub async fn write(connection: &mut Conn, write: &Write) -> Result<(), WorkError> {
+    connection.query_drop(write.sql()).await?;
+    let count = connection.get_warnings();
+    if write.is_whole(count) {
+        return Ok(());
+    }
+    let listed: Vec<(String, u16, String)> = connection.query("SHOW WARNINGS").await?;
+    let listed: Vec<Warning> = listed.into_iter().map(|(_, code, message)| (code, message)).collect();
+    let judged = write.judged(count, &listed);
+    judged.map_err(|message| WorkError::Stopped(format!("a row does not go in as it is: {message}")))
 }
 
 /// The fields of a row of the text protocol.

@@ -14,6 +14,7 @@ use shardway_routing::topology::{Server, Side};
 use crate::connection::connect;
 use crate::dirty::{self, Entry, Stored};
 use crate::image::Key;
+use crate::image::write::Write;
 use crate::line::{self, LotDone, LotSize};
 use crate::pool::Pool;
 use crate::tables::{MovingTable, WorkError};
@@ -182,9 +183,9 @@ impl Work<'_> {
     }
 
     /// The statement that removes entries, if there are any.
-    fn removal<'b>(&self, entries: impl IntoIterator<Item = &'b Stored>) -> Option<Vec<u8>> {
+    fn removal<'b>(&self, entries: impl IntoIterator<Item = &'b Stored>) -> Option<Write> {
         let ids: Vec<u64> = entries.into_iter().map(|stored| stored.id).collect();
-        (!ids.is_empty()).then(|| dirty::remove(&self.journal.database, &ids).into_bytes())
+        (!ids.is_empty()).then(|| dirty::remove(&self.journal.database, &ids).into())
     }
 }
 
@@ -251,7 +252,7 @@ async fn together(work: &Work<'_>, table: &MovingTable, rows: &[OfRow]) -> Resul
         lot.write(&work.pool, table, work.authority.other()).await?;
         let done = rows.iter().filter(|entries| lot.has(&entries[0].entry.key)).flatten();
         match work.removal(done) {
-            Some(removal) => lot.grip.run(&work.pool, &work.journal.server, removal).await,
+            Some(removal) => lot.grip.run(&work.pool, &work.journal.server, &removal).await,
             None => Ok(()),
         }
     };
@@ -265,11 +266,11 @@ async fn one(work: &Work<'_>, table: &MovingTable, entries: &[Stored]) -> Result
     let mut held = line::hold(pool, table, work.authority, key).await?;
     for place in 0..table.ends(other).len() {
         for statement in held.statements(table, other, place, key) {
-            held.grip.write(pool, table, other, place, statement).await?;
+            held.grip.write(pool, table, other, place, &statement).await?;
         }
     }
     if let Some(removal) = work.removal(entries) {
-        held.grip.run(pool, &work.journal.server, removal).await?;
+        held.grip.run(pool, &work.journal.server, &removal).await?;
     }
     held.grip.release(pool).await
 }

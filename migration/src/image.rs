@@ -11,9 +11,11 @@ mod deletion;
 mod digest;
 #[cfg(test)]
 pub(crate) mod example;
+pub mod legible;
 pub(crate) mod sql;
 #[cfg(test)]
 mod tests;
+pub mod write;
 
 pub use digest::{Range, Second, Seed};
 
@@ -22,6 +24,8 @@ use std::fmt::Write as _;
 use shardway_routing::key::{Exactness, KeyType, KeyValue, Literal};
 use shardway_routing::refusal::{self, Refusal};
 use shardway_routing::schema::{ColumnKind, Generation, TableSchema};
+
+use write::{Verb, Write};
 
 /// What every session that writes images must have set.
 pub const SESSION: [(&str, &str); 6] = [
@@ -145,8 +149,26 @@ impl ImageShape {
     /// `WHERE` these keys.
     #[must_use]
     pub fn with_keys(&self, keys: &[Key]) -> String {
-        let values: Vec<String> = keys.iter().map(|key| self.tuple(key)).collect();
-        format!("WHERE ({}) IN ({})", self.key_names().join(", "), values.join(", "))
+        self.one_of(&self.primary, keys.iter().map(|key| key.0.iter().map(Vec::as_slice).collect()))
+    }
+
+    /// `WHERE` columns have one of these combinations of values.
+    fn one_of<'a>(&self, places: &[usize], rows: impl Iterator<Item = Vec<&'a [u8]>>) -> String {
+        let names: Vec<String> = places.iter().map(|place| quoted(&self.columns[*place].0)).collect();
+        let literals = |row: Vec<&[u8]>| -> Vec<String> {
+            places.iter().zip(row).map(|(place, field)| self.literal(*place, Some(field))).collect()
+        };
+        let is_listed = |place: &usize| matches!(self.columns[*place].1, ColumnKind::Enum | ColumnKind::Set);
+        if places.len() > 1 && places.iter().any(is_listed) {
+            // MySQL finds nothing among several rows of values if one of them is the number of a member.
+            let equal = |row| {
+                let terms = names.iter().zip(literals(row)).map(|(name, value)| format!("{name} = {value}"));
+                format!("({})", terms.collect::<Vec<_>>().join(" AND "))
+            };
+            return format!("WHERE ({})", rows.map(equal).collect::<Vec<_>>().join(" OR "));
+        }
+        let rows: Vec<String> = rows.map(|row| format!("({})", literals(row).join(", "))).collect();
+        format!("WHERE ({}) IN ({})", names.join(", "), rows.join(", "))
     }
 
     /// `WHERE` after this key, in primary-key order.
@@ -212,25 +234,20 @@ impl ImageShape {
     /// Makes the rows under these keys what the images are, present or not. Only for tables without further unique
     /// keys, where no other row can be hit.
     #[must_use]
-    pub fn upsert<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
+    pub fn upsert<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Write {
         debug_assert!(!self.has_further_unique(), "an upsert could hit another row");
-        let mut insert = self.insert("INSERT", table, images);
-        let names = self.columns.iter().map(|(name, _)| quoted(name));
-        let update: Vec<String> = names.map(|name| format!("{name} = VALUES({name})")).collect();
-        insert.extend_from_slice(b" ON DUPLICATE KEY UPDATE ");
-        insert.extend_from_slice(update.join(", ").as_bytes());
-        insert
+        self.with_update(self.writing(Verb::Insert, table, images))
     }
 
     /// Statements after which the table has exactly these rows under their keys.
     #[must_use]
-    pub fn replace(&self, table: &str, images: &[Image]) -> Vec<Vec<u8>> {
+    pub fn replace(&self, table: &str, images: &[Image]) -> Vec<Write> {
         if images.is_empty() {
             return Vec::new();
         }
         if self.has_further_unique() {
             let keys: Vec<Key> = images.iter().map(|image| self.key_of(image)).collect();
-            return vec![self.delete(table, &keys).into_bytes(), self.insert_rows(table, images)];
+            return vec![self.delete(table, &keys).into(), self.insert_rows(table, images)];
         }
         vec![self.upsert(table, images)]
     }
@@ -238,40 +255,24 @@ impl ImageShape {
     /// Makes the rows under these keys what the images are. Rows that have a value of one of their further unique keys
     /// go: for whoever knows that they are out of date.
     #[must_use]
-    pub fn overwrite<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
+    pub fn overwrite<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Write {
         match self.has_further_unique() {
-            true => self.insert("REPLACE", table, images),
+            true => self.writing(Verb::Replace, table, images),
             false => self.upsert(table, images),
         }
     }
 
     /// Inserts rows that are known to be absent.
     #[must_use]
-    pub fn insert_rows<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
-        self.insert("INSERT", table, images)
+    pub fn insert_rows<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Write {
+        self.writing(Verb::Insert, table, images)
     }
 
-    /// Inserts the rows that are absent. What the server did not do is in its warnings: those about the primary key are
-    /// meant, any other is not.
+    /// Inserts the rows that are absent. What the server did not do is in its warnings: those about the primary key and
+    /// about error values of `ENUM` are meant, any other is not.
     #[must_use]
-    pub fn insert_absent<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
-        self.insert("INSERT IGNORE", table, images)
-    }
-
-    fn insert<'a>(&self, verb: &str, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Vec<u8> {
-        let names: Vec<String> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
-        let mut statement = format!("{verb} INTO {table} ({}) VALUES ", names.join(", ")).into_bytes();
-        for (row, image) in images.into_iter().enumerate() {
-            statement.extend_from_slice(if row == 0 { b"(" } else { b", (" });
-            for (place, (field, (_, kind))) in image.0.iter().zip(&self.columns).enumerate() {
-                if place > 0 {
-                    statement.extend_from_slice(b", ");
-                }
-                sql::append(kind, field.as_deref(), &mut statement);
-            }
-            statement.push(b')');
-        }
-        statement
+    pub fn insert_absent<'a>(&self, table: &str, images: impl IntoIterator<Item = &'a Image>) -> Write {
+        self.writing(Verb::InsertIgnore, table, images)
     }
 
     /// The primary key of a row.
@@ -334,12 +335,6 @@ impl ImageShape {
 
     fn key_names(&self) -> Vec<String> {
         self.primary.iter().map(|place| quoted(&self.columns[*place].0)).collect()
-    }
-
-    fn tuple(&self, key: &Key) -> String {
-        let values: Vec<String> =
-            self.primary.iter().zip(&key.0).map(|(place, value)| self.literal(*place, Some(value))).collect();
-        format!("({})", values.join(", "))
     }
 
     fn literal(&self, place: usize, field: Option<&[u8]>) -> String {

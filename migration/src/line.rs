@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use shardway_routing::topology::Side;
 
+use crate::image::write::Write;
 use crate::image::{Image, Key};
 use crate::pool::Pool;
 use crate::tables::{MovingTable, WorkError};
@@ -123,25 +124,19 @@ pub(crate) async fn hold(
 
 impl Held {
     /// What makes the node of the other side at `place` hold what it must.
-    pub(crate) fn statements(
-        &self,
-        table: &MovingTable,
-        other: Side,
-        place: usize,
-        key: &Key,
-    ) -> Vec<Vec<u8>> {
+    pub(crate) fn statements(&self, table: &MovingTable, other: Side, place: usize, key: &Key) -> Vec<Write> {
         let end = &table.ends(other)[place];
         match self.line.must(table, other, place) {
             Must::Nothing => Vec::new(),
             Must::Have(image) => table.shape.replace(&end.table, std::slice::from_ref(image)),
-            Must::NotHave => vec![table.shape.delete(&end.table, std::slice::from_ref(key)).into_bytes()],
+            Must::NotHave => vec![table.shape.delete(&end.table, std::slice::from_ref(key)).into()],
         }
     }
 
     /// What makes that node hold the row although another one has a value of its unique keys there. `None` where the
     /// authority does not keep them: only where it is one table can the other row be known to be out of date, and what
     /// made it so is on its way.
-    pub(crate) fn alone(&self, table: &MovingTable, other: Side, place: usize) -> Option<Vec<u8>> {
+    pub(crate) fn alone(&self, table: &MovingTable, other: Side, place: usize) -> Option<Write> {
         let image = self.line.image.as_ref().filter(|_| self.line.homes.contains(&place))?;
         let is_kept = table.origins(other.other()).len() == 1;
         is_kept.then(|| table.shape.overwrite(&table.ends(other)[place].table, [image]))

@@ -13,7 +13,7 @@ use shardway_routing::topology::Side;
 
 use crate::connection::connect;
 use crate::record::{self, Found, State};
-use crate::repair::{Done, RepairReport};
+use crate::repair::report::{Done, RepairReport};
 use crate::tables::{End, MovingTable, WorkError};
 use crate::verify::report::{Report, RowKey};
 

@@ -113,7 +113,7 @@ fn the_list_of_metrics_is_the_registry() {
          A metric with nothing to measure makes its condition false; one that should be known and is not leaves the \
          alert as it is, or counts as too much where the table says so.\n\n\
          Actions: `\"log\"` (the default), `\"pause\"` (the move, until a person lets it go on), \
-         `{ webhook = \"http://…\" }` (a JSON document by POST when the alert fires and when it clears, tried again \
+         `{ webhook = \"https://…\" }` (a JSON document by POST when the alert fires and when it clears, tried again \
          for two minutes: `move, alert, level, message, value, state, at`).\n\
          Written from `migration/src/settings/metric.rs` by a test (`UPDATE_DOCS=1`).\n\n\
          | metric | compared with | unknown | what |\n|---|---|---|---|\n",

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mysql_async::prelude::Queryable as _;
 use shardway_migration::connection;
 use shardway_migration::converge::Converge;
-use shardway_migration::repair::{self, Policy, RepairReport, Run};
+use shardway_migration::repair::report::{Done, RepairReport};
+use shardway_migration::repair::{self, Policy, Run};
 use shardway_migration::tables::{self, MovingTable, WorkError};
 use shardway_migration::verify::judge::Kind;
 use shardway_migration::verify::report::{Difference, Report};
@@ -17,7 +18,7 @@ use shardway_migration::{image, schema};
 use shardway_routing::rules;
 use shardway_routing::topology::{MoveId, Side};
 use shardway_tests::load::Load;
-use shardway_tests::{Cluster, Shop, rows};
+use shardway_tests::{Cluster, Shop};
 
 /// Both sides hold still, so the other side has everything.
 struct AtRest;
@@ -58,13 +59,13 @@ const CHANGES: [(&str, &str); 20] = [
 ];
 
 /// A table on the legacy server and its copy over four shards.
-struct Place {
-    cluster: &'static Cluster,
-    name: String,
+pub(super) struct Place {
+    pub cluster: &'static Cluster,
+    pub name: String,
     moving: Vec<MovingTable>,
 }
 
-async fn place(function: &str, rows: i64) -> Place {
+pub(super) async fn place(function: &str, rows: i64) -> Place {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let cluster = Cluster::get().await;
     let name = format!("verify{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -127,14 +128,14 @@ impl Place {
             let mut connection = connection::connect(&end.server).await.unwrap();
             for own in own.chunks(500) {
                 connection
-                    .query_drop(table.shape.insert_rows(&end.table, own.iter().copied()))
+                    .query_drop(table.shape.insert_rows(&end.table, own.iter().copied()).sql())
                     .await
                     .unwrap();
             }
         }
     }
 
-    async fn on_shard(&self, shard: usize, sql: &str) {
+    pub async fn on_shard(&self, shard: usize, sql: &str) {
         let table = &self.moving[0].ends(Side::Target)[shard];
         let mut connection = connection::connect(&table.server).await.unwrap();
         connection.query_drop(format!("USE {}", self.name)).await.unwrap();
@@ -143,17 +144,17 @@ impl Place {
         connection.query_drop(sql).await.expect(sql);
     }
 
-    async fn verify(&self, mode: &Mode) -> Report {
+    pub async fn verify(&self, mode: &Mode) -> Report {
         verify::run(&self.moving, Side::Source, &AtRest, mode, 4, &Progress::default()).await.unwrap()
     }
 
-    async fn repair(&self, report: &Report, policy: Policy) -> RepairReport {
+    pub async fn repair(&self, report: &Report, policy: Policy) -> RepairReport {
         let differences: Vec<Difference> = report.differences().cloned().collect();
         repair::run("m", &self.moving, Side::Source, &AtRest, &differences, policy).await.unwrap()
     }
 }
 
-const REAL: Policy = Policy { cap: 100, run: Run::Real };
+pub(super) const REAL: Policy = Policy { cap: 100, run: Run::Real };
 
 #[tokio::test]
 async fn every_column_type_agrees_and_the_least_change_of_each_is_found() {
@@ -226,22 +227,14 @@ async fn rows_missing_too_many_misplaced_or_twice_are_found_and_repaired() {
         let refused = place.repair(&report, Policy { cap: 3, run: Run::Real }).await;
         assert!(refused.refused.is_some_and(|reason| reason.contains("a bug, not drift")));
         let dry = place.repair(&report, Policy { cap: 4, run: Run::Dry }).await;
-        assert_eq!(dry.count(|done| *done == repair::Done::WouldRepair), 4, "{dry}");
+        assert_eq!(dry.count(|done| *done == Done::WouldRepair), 4, "{dry}");
         assert_eq!(place.verify(&Mode::Hash).await.different, 4, "a dry run writes nothing");
         let repaired = place.repair(&report, REAL).await;
         assert!(repaired.is_complete() && repaired.outcomes.len() == 4, "{repaired}");
         assert!(place.verify(&Mode::Hash).await.clean);
         assert!(place.verify(&Mode::Exact).await.clean);
         let again = place.repair(&report, REAL).await;
-        assert_eq!(again.count(|done| *done == repair::Done::Equal), 4, "{again}");
-        let mut records = 0;
-        for shard in &place.cluster.shards {
-            let mut connection = shard.connect(&place.name).await;
-            let found = rows(&mut connection, "SELECT COUNT(*) FROM shardway_repairs").await.unwrap();
-            records += found[0].parse::<u32>().unwrap();
-        }
-        // One write each, and two for the row that went from one shard to another.
-        assert_eq!(records, 5);
+        assert_eq!(again.count(|done| *done == Done::Equal), 4, "{again}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use shardway_routing::topology::Side;
 
+use crate::image::write::Write;
 use crate::image::{Image, ImageShape, Key};
 use crate::stream::Change;
 use crate::tables::{MovingTable, WorkError};
@@ -213,15 +214,17 @@ pub enum Sorted {
 /// A statement of a batch, and what must come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Statement {
-    Run(Vec<u8>),
+    Run(Write),
     /// Of rows that must be absent.
-    Insert(Vec<u8>),
+    Insert(Write),
     /// Its answer must be this number.
     Count(Vec<u8>, usize),
 }
 
 /// Statements of at most about so many bytes.
 const STATEMENT_BYTES: usize = 1 << 20;
+/// Fields of one statement: servers count their warnings up to 65535, and of a field they may have one.
+const STATEMENT_FIELDS: usize = 60_000;
 /// Keys of one `DELETE`.
 const STATEMENT_KEYS: usize = 1_000;
 
@@ -259,7 +262,7 @@ pub fn statements(
             keys.chunks(STATEMENT_KEYS).map(|keys| shape.delete(table, keys)).collect()
         }
     };
-    statements.extend(deletions.into_iter().map(|sql| Statement::Run(sql.into_bytes())));
+    statements.extend(deletions.into_iter().map(|sql| Statement::Run(sql.into())));
     let put = fates.iter().filter_map(|(_, fate)| match fate {
         Fate::Put(image) => Some(image),
         Fate::Alone(_) | Fate::New(_) | Fate::Gone(_) | Fate::Unsure => None,
@@ -296,7 +299,12 @@ pub(crate) fn slices<'a>(images: impl Iterator<Item = &'a Image>) -> Vec<Vec<&'a
     for image in images {
         let weight = ImageShape::weight(image);
         match slices.last_mut() {
-            Some(slice) if bytes + weight <= STATEMENT_BYTES => slice.push(image),
+            Some(slice)
+                if bytes + weight <= STATEMENT_BYTES
+                    && (slice.len() + 1) * image.0.len() <= STATEMENT_FIELDS =>
+            {
+                slice.push(image);
+            }
             _ => {
                 slices.push(vec![image]);
                 bytes = 0;

@@ -173,12 +173,12 @@ async fn once(pool: &Pool, table: &MovingTable, authority: Side, key: &Key) -> R
             continue;
         }
         for statement in held.statements(table, other, place, key) {
-            let written = held.grip.write(pool, table, other, place, statement).await;
+            let written = held.grip.write(pool, table, other, place, &statement).await;
             match (written, held.alone(table, other, place)) {
                 (Err(WorkError::Server(mysql_async::Error::Server(error))), Some(alone))
                     if error.code == DUPLICATE =>
                 {
-                    held.grip.write(pool, table, other, place, alone).await?;
+                    held.grip.write(pool, table, other, place, &alone).await?;
                 }
                 (done, _) => done?,
             }

@@ -9,7 +9,7 @@ use shardway_routing::topology::{Server, Side};
 
 use super::batch::{Batch, Fate, Place, Statement, statements};
 use super::progress::{self, Saved, StreamName};
-use crate::connection::connect_writer;
+use crate::connection::{self, connect_writer};
 use crate::image::Key;
 use crate::position::Position;
 use crate::settings::Wire;
@@ -175,10 +175,12 @@ async fn run(connection: &mut Conn, statement: Statement) -> Result<(), WorkErro
     const DUPLICATE: u16 = 1062;
     let changed = || WorkError::Interrupted("a row of another shard came under the same primary key".into());
     match statement {
-        Statement::Run(sql) => Ok(connection.query_drop(sql).await?),
-        Statement::Insert(sql) => match connection.query_drop(sql).await {
-            Err(mysql_async::Error::Server(error)) if error.code == DUPLICATE => Err(changed()),
-            other => Ok(other?),
+        Statement::Run(write) => connection::write(connection, &write).await,
+        Statement::Insert(write) => match connection::write(connection, &write).await {
+            Err(WorkError::Server(mysql_async::Error::Server(error))) if error.code == DUPLICATE => {
+                Err(changed())
+            }
+            other => other,
         },
         Statement::Count(sql, wanted) => {
             let found: Option<usize> = connection.query_first(sql).await?;

@@ -11,6 +11,7 @@ use mysql_async::prelude::Queryable as _;
 
 use super::Part;
 use crate::apply::batch::slices;
+use crate::connection;
 use crate::image::{Image, ImageShape, Key, quoted};
 use crate::stream::{Change, RowChange, Watched, WatchedTable};
 use crate::tables::WorkError;
@@ -140,7 +141,7 @@ impl<'a> Replay<'a> {
                 return Err(misfit(name));
             }
             for images in slices(images.iter()) {
-                connection.query_drop(shape.insert_rows(&table, images)).await?;
+                connection::write(connection, &shape.insert_rows(&table, images)).await?;
             }
         }
         connection.query_drop("COMMIT").await?;

@@ -17,6 +17,7 @@ use super::{Job, Progress, pace};
 use crate::apply::batch::slices;
 use crate::apply::tail::Tail;
 use crate::connection::{connect, connect_writer};
+use crate::image::write::{ABOUT_WORDS, TRUNCATED, Write};
 use crate::image::{Image, ImageShape, Key};
 use crate::patience::Patience;
 use crate::pulse::Pulse;
@@ -278,24 +279,49 @@ async fn insert(
     table: &str,
     images: &[&Image],
 ) -> Result<(), WorkError> {
-    for slice in slices(images.iter().copied()) {
+    let (strict, with_errors): (Vec<&Image>, Vec<&Image>) =
+        images.iter().partition(|image| shape.error_values(image) == 0);
+    for slice in slices(strict.into_iter()) {
         connection.query_drop("SAVEPOINT slice").await?;
-        connection.query_drop(shape.insert_absent(table, slice.iter().copied())).await?;
-        if only_present(connection, table).await? == Told::Whole {
+        if only_present(connection, table, &shape.insert_absent(table, slice.iter().copied())).await?
+            == Told::Whole
+        {
             continue;
         }
         // So many rows were there that the server does not list them all: again, in parts that it does.
         connection.query_drop("ROLLBACK TO SAVEPOINT slice").await?;
         for part in slice.chunks(WARNINGS_LISTED) {
-            connection.query_drop(shape.insert_absent(table, part.iter().copied())).await?;
-            if only_present(connection, table).await? == Told::InPart {
-                return Err(WorkError::Stopped(format!(
-                    "{table}: the server keeps the warnings of an insertion to itself; set max_error_count to at least {WARNINGS_LISTED} there"
-                )));
-            }
+            insert_listed(connection, shape, table, part).await?;
         }
     }
+    // Each error value is warned of, so these go in such parts at once; all warnings are looked at either way.
+    let mut rest = with_errors.as_slice();
+    while !rest.is_empty() {
+        let mut warnings = 0;
+        let fits = |image: &&&Image| {
+            warnings += 1 + shape.error_values(image);
+            warnings <= WARNINGS_LISTED
+        };
+        let (part, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+        insert_listed(connection, shape, table, part).await?;
+        rest = later;
+    }
     Ok(())
+}
+
+/// Inserts what is absent of so few rows that the server lists every warning.
+async fn insert_listed(
+    connection: &mut Conn,
+    shape: &ImageShape,
+    table: &str,
+    images: &[&Image],
+) -> Result<(), WorkError> {
+    match only_present(connection, table, &shape.insert_absent(table, images.iter().copied())).await? {
+        Told::Whole => Ok(()),
+        Told::InPart => Err(WorkError::Stopped(format!(
+            "{table}: the server keeps the warnings of an insertion to itself; set max_error_count to at least {WARNINGS_LISTED} there"
+        ))),
+    }
 }
 
 /// How many of its warnings a server lists.
@@ -305,21 +331,27 @@ enum Told {
     InPart,
 }
 
-/// Warnings about words of a statement, whatever its values: MySQL would rather that nobody used `ucs2` any more.
-const ABOUT_WORDS: [u16; 5] = [1287, 1681, 3719, 3720, 3778];
-
-/// Looks at the warnings of an insertion: that rows were present is the only one about rows that may be there.
-async fn only_present(connection: &mut Conn, table: &str) -> Result<Told, WorkError> {
+/// Runs an insertion and looks at its warnings: that rows were present, and that `ENUM` columns got error values, are the
+/// only ones about rows that may be there.
+async fn only_present(connection: &mut Conn, table: &str, write: &Write) -> Result<Told, WorkError> {
+    connection.query_drop(write.sql()).await?;
     let count = usize::from(connection.get_warnings());
-    if count == 0 {
+    if count == 0 && !write.is_lenient() {
         return Ok(Told::Whole);
     }
     let warnings: Vec<(String, u16, String)> = connection.query("SHOW WARNINGS").await?;
-    let meant = |(_, code, message): &&(String, u16, String)| {
+    let (truncated, others): (Vec<_>, Vec<_>) =
+        warnings.iter().partition(|(_, code, _)| write.is_lenient() && *code == TRUNCATED);
+    let meant = |(_, code, message): &&&(String, u16, String)| {
         !ABOUT_WORDS.contains(code) && !is_present(*code, message)
     };
-    match warnings.iter().find(meant) {
-        None => Ok(if warnings.len() < count { Told::InPart } else { Told::Whole }),
+    match others.iter().find(meant) {
+        None if warnings.len() < count => Ok(Told::InPart),
+        None if truncated.len() == write.error_values() => Ok(Told::Whole),
+        None => {
+            let told: Vec<&str> = truncated.iter().map(|(_, _, message)| message.as_str()).collect();
+            Err(WorkError::Stopped(format!("a row does not fit into {table}: {}", told.join("; "))))
+        }
         // The other row may be about to change in the stream; if the conflict lasts, it is real.
         Some((_, 1062, message)) => {
             Err(WorkError::Conflict { table: table.to_owned(), message: message.clone() })

@@ -15,7 +15,7 @@ use shardway_routing::topology::Side;
 use tokio::sync::watch;
 
 use super::{Limits, Pace, Progress, count_rows, pace};
-use crate::connection::{connect_over, fields};
+use crate::connection::{self, connect_over, fields};
 use crate::image::{Image, ImageShape, Key, Reader};
 use crate::pulse::Pulse;
 use crate::tables::{End, MovingTable, WorkError};
@@ -151,7 +151,7 @@ impl<'a> Walk<'a> {
             }
             connection.query_drop("BEGIN").await?;
             for statement in self.table.shape.replace(&end.table, images) {
-                connection.query_drop(statement).await?;
+                connection::write(connection, &statement).await?;
             }
             connection.query_drop("COMMIT").await?;
         }

@@ -1,6 +1,6 @@
 //! Deleting rows by their keys, beside others that do the same.
 
-use super::{ImageShape, Key, quoted};
+use super::{ImageShape, Key};
 
 impl ImageShape {
     /// Deletes these rows.
@@ -23,14 +23,12 @@ impl ImageShape {
     }
 
     /// `WHERE` rows with these primary keys, each with its value of one more column.
-    fn told_by(&self, column: usize, rows: &[(&Key, &[u8])]) -> String {
-        let names = self.key_names().join(", ");
-        let row = |(key, field): &(&Key, &[u8])| {
-            let tuple = self.tuple(key);
-            format!("({}, {})", &tuple[1..tuple.len() - 1], self.literal(column, Some(field)))
+    fn told_by<'a>(&self, column: usize, rows: &[(&'a Key, &'a [u8])]) -> String {
+        let places: Vec<usize> = self.primary.iter().copied().chain([column]).collect();
+        let row = |(key, field): &(&'a Key, &'a [u8])| -> Vec<&'a [u8]> {
+            key.0.iter().map(Vec::as_slice).chain([*field]).collect()
         };
-        let rows: Vec<String> = rows.iter().map(row).collect();
-        format!("WHERE ({names}, {}) IN ({})", quoted(&self.columns[column].0), rows.join(", "))
+        self.one_of(&places, rows.iter().map(row))
     }
 }
 

@@ -21,7 +21,44 @@ fn a_row_is_written_as_it_was_read() {
     let expected =
         b"INSERT INTO t (`a`, `b`, `f`) VALUES (-5, _utf8mb4'I\\'\\\\\xff', -0e0), (6, _utf8mb4'', NULL) \
                     ON DUPLICATE KEY UPDATE `a` = VALUES(`a`), `b` = VALUES(`b`), `f` = VALUES(`f`)";
-    assert_eq!(shape().replace("t", &[image, null]), [expected]);
+    assert_eq!(shape().replace("t", &[image, null]), [Write::from(expected.to_vec())]);
+}
+
+/// A primary key of a number and an `ENUM`, and another `ENUM`.
+fn listed() -> ImageShape {
+    let integer = ColumnKind::Integer { bits: 64, sign: Sign::Signed };
+    let columns = vec![column("id", integer), column("e", ColumnKind::Enum), column("f", ColumnKind::Enum)];
+    let primary = vec!["e".into(), "id".into()];
+    ImageShape::of(&TableSchema { columns, primary, unique: Vec::new() }).unwrap()
+}
+
+fn fields(row: &str) -> Image {
+    Image(row.split(' ').map(|field| (field != "NULL").then(|| field.as_bytes().to_vec())).collect())
+}
+
+#[test]
+fn error_values_are_written_where_servers_are_strict() {
+    let rows = ["1 0 0", "0 1 NULL", "2 2 0"].map(fields);
+    let writes = listed().replace("t", &rows);
+    let [write] = writes.as_slice() else { panic!("{writes:?}") };
+    let sql = String::from_utf8(write.sql().to_vec()).unwrap();
+    assert!(sql.starts_with("/*M!100100 SET STATEMENT sql_mode = '"), "{sql}");
+    let rest =
+        "*/ */ INTO t (`id`, `e`, `f`) VALUES (1, 0, 0), (0, 1, NULL), (2, 2, 0) ON DUPLICATE KEY UPDATE";
+    assert!(sql.contains(rest), "{sql}");
+    assert_eq!(write.error_values(), 3);
+    let strict = listed().insert_rows("t", &rows[1..2]);
+    assert!(strict.sql().starts_with(b"INSERT INTO t ") && !strict.is_lenient());
+    let absent = listed().insert_absent("t", &rows[..1]);
+    assert!(absent.sql().starts_with(b"INSERT IGNORE INTO t ") && absent.error_values() == 2);
+}
+
+#[test]
+fn rows_named_by_members_are_looked_for_one_by_one() {
+    let keys = ["0 7", "2 5"].map(|key| Key(fields(key).0.into_iter().flatten().collect()));
+    assert_eq!(listed().with_keys(&keys), "WHERE ((`e` = 0 AND `id` = 7) OR (`e` = 2 AND `id` = 5))");
+    let told = listed().delete_told("t", 2, &[(&keys[0], b"1")]);
+    assert!(told.ends_with("WHERE ((`e` = 0 AND `id` = 7 AND `f` = 1))"), "{told}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::{Server, Side};
 
-use crate::connection::images;
+use crate::connection::{self, images};
+use crate::image::write::Write;
 use crate::image::{Image, Key};
 use crate::pool::Pool;
 use crate::tables::{MovingTable, WorkError};
@@ -76,15 +77,15 @@ impl Grip {
         &mut self,
         pool: &Pool,
         server: &Server,
-        statement: Vec<u8>,
+        statement: &Write,
     ) -> Result<(), WorkError> {
         let Some(at) = self.begun.iter().position(|(begun, _)| begun.is_same_process(server)) else {
             return by_itself(pool, server, statement).await;
         };
         let (server, mut connection) = self.begun.remove(at);
-        let done = connection.query_drop(statement).await;
+        let done = connection::write(&mut connection, statement).await;
         self.begun.push((server, connection));
-        Ok(done?)
+        done
     }
 
     /// Is that physical table of the other side one that was locked here?
@@ -99,7 +100,7 @@ impl Grip {
         table: &MovingTable,
         other: Side,
         place: usize,
-        statement: Vec<u8>,
+        statement: &Write,
     ) -> Result<(), WorkError> {
         let server = &table.ends(other)[place].server;
         match self.has(table, other, place) {
@@ -118,7 +119,7 @@ impl Grip {
     }
 
     /// Rolls back. Where that cannot be said, the server does it when it finds the connection closed.
-    pub(super) async fn give_up(self, pool: &Pool) {
+    pub(crate) async fn give_up(self, pool: &Pool) {
         for (server, mut connection) in self.begun {
             if connection.query_drop("ROLLBACK").await.is_ok() {
                 pool.give(&server, connection);
@@ -127,9 +128,15 @@ impl Grip {
     }
 }
 
-async fn by_itself(pool: &Pool, server: &Server, statement: Vec<u8>) -> Result<(), WorkError> {
+async fn by_itself(pool: &Pool, server: &Server, statement: &Write) -> Result<(), WorkError> {
     let mut connection = pool.take(server).await?;
-    connection.query_drop(statement).await?;
+    if statement.is_lenient() {
+        connection.query_drop("BEGIN").await?;
+    }
+    connection::write(&mut connection, statement).await?;
+    if statement.is_lenient() {
+        connection.query_drop("COMMIT").await?;
+    }
     pool.give(server, connection);
     Ok(())
 }

@@ -192,9 +192,9 @@ impl Lot<'_> {
                 }
             }
             // First what goes: another spelling of its key may be what comes.
-            let gone = (!gone.is_empty()).then(|| table.shape.delete(&end.table, &gone).into_bytes());
+            let gone = (!gone.is_empty()).then(|| table.shape.delete(&end.table, &gone).into());
             for statement in gone.into_iter().chain(table.shape.replace(&end.table, &put)) {
-                self.grip.write(pool, table, other, place, statement).await?;
+                self.grip.write(pool, table, other, place, &statement).await?;
             }
         }
         Ok(())

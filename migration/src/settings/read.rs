@@ -356,14 +356,15 @@ pub(super) fn amount(
     }
 }
 
-/// An address that can be asked without TLS.
+/// An address that can be asked, plain or inside TLS.
 pub(super) fn url(section: &mut Section<'_>, key: &'static str) -> Option<String> {
     let found = section.string(key)?;
-    let host = found.value.strip_prefix("http://").map(|rest| rest.split('/').next().unwrap_or_default());
+    let rest = found.value.strip_prefix("http://").or_else(|| found.value.strip_prefix("https://"));
+    let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
     if host.is_some_and(|host| !host.is_empty() && !found.value.contains(char::is_whitespace)) {
         return Some(found.value);
     }
-    section.report(key, &found.at, "must be an address like \"http://127.0.0.1:9000/path\" (no https)");
+    section.report(key, &found.at, "must be an address like \"https://checks.example/path\", or with http");
     None
 }
 

@@ -150,8 +150,8 @@ fn every_problem_of_the_other_sections_names_its_key() {
             "moves.shop.throttle.windows: `22-06` is not a time of the day like \"22:00-06:00\" (UTC)",
         ),
         (
-            "throttle.check_url = \"https://h/\"",
-            "moves.shop.throttle.check_url: must be an address like \"http://127.0.0.1:9000/path\" (no https)",
+            "throttle.check_url = \"ftp://h/\"",
+            "moves.shop.throttle.check_url: must be an address like \"https://checks.example/path\", or with http",
         ),
         (
             "throttle.threads = 3",
@@ -208,12 +208,12 @@ fn problems_come_in_the_order_of_the_file_with_their_lines() {
 fn an_alert_is_read() {
     let rule = alert(
         "when = \"progress_speed < 1000 records/minute\"\nfor = \"30 s\"\nlevel = \"critical\"\nmessage = \"slow\"\n\
-         actions = [\"log\", \"pause\", { webhook = \"http://h/hook\" }]",
+         actions = [\"log\", \"pause\", { webhook = \"https://h/hook\" }]",
     );
     assert_eq!((rule.when.metric, rule.when.comparison), (Metric::ProgressSpeed, Comparison::Less));
     assert!((rule.when.bound - 1000.0 / 60.0).abs() < 1e-9);
     assert_eq!((rule.hold_ms, rule.level, rule.message.as_str()), (30_000, Level::Critical, "slow"));
-    assert_eq!(rule.actions, [Action::Log, Action::Pause, Action::Webhook("http://h/hook".to_owned())]);
+    assert_eq!(rule.actions, [Action::Log, Action::Pause, Action::Webhook("https://h/hook".to_owned())]);
     let rule = alert("when = \"missing_records>=1\"");
     assert_eq!((rule.when.metric, rule.when.comparison), (Metric::MissingRows, Comparison::GreaterOrEqual));
     assert_eq!((rule.message.as_str(), rule.hold_ms), ("missing_records>=1", 0));

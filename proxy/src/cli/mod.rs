@@ -198,7 +198,8 @@ enum Move {
         #[command(flatten)]
         output: Output,
     },
-    /// Compares both sides and brings in line what differs: the side that owns writes is right.
+    /// Compares both sides and brings in line what differs: the side that owns writes is right. With --json, what every row
+    /// was before and is after.
     #[command(after_help = "Example: shardway move repair shop --dry-run")]
     Repair {
         #[command(flatten)]

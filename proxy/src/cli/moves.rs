@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use shardway_migration::cleanup::CleanupReport;
-use shardway_migration::repair::{RepairReport, Run};
+use shardway_migration::repair::Run;
+use shardway_migration::repair::report::RepairReport;
 use shardway_migration::report::MoveReport;
 use shardway_migration::throttle::ByHand;
 use shardway_migration::verify::report::Report;

@@ -3,10 +3,13 @@
 //! `GET`: 200 is go, 429 and 503 are wait, everything else, also silence, is unknown. A JSON body may hold `cpu_usage`
 //! and `disk_free` in percent, for those who know more of the database's machine than the proxy sees of its own.
 
+use std::path::Path;
 use std::time::Duration;
 
 use shardway_migration::reading::Reading;
 use shardway_migration::throttle::Check;
+
+use super::outside;
 
 /// A slower answer is none.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,18 +31,15 @@ impl Answer {
 
 /// Asks once, beside the async threads.
 pub async fn ask(url: String) -> Answer {
-    let asked = tokio::task::spawn_blocking(move || get(&url));
+    let asked = tokio::task::spawn_blocking(move || get(&url, &outside::authorities()));
     asked.await.unwrap_or_else(|error| Answer::unknown(format!("the check did not end: {error}")))
 }
 
-fn get(url: &str) -> Answer {
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .build();
+fn get(url: &str, authorities: &Path) -> Answer {
+    let config = match outside::asking(url, PATIENCE, authorities) {
+        Ok(config) => config.max_redirects(0).max_redirects_will_error(false).build(),
+        Err(why) => return Answer::unknown(why),
+    };
     let agent: ureq::Agent = config.into();
     let mut answer = match agent.get(url).call() {
         Ok(answer) => answer,
@@ -87,5 +87,12 @@ mod tests {
         assert_eq!((answer.cpu_usage, answer.disk_free), (Reading::Is(40.0), Reading::Is(12.5)));
         let answer = ask(url).await;
         assert_eq!((answer.cpu_usage, answer.disk_free), (Reading::Unknown, Reading::NotNow));
+    }
+
+    #[test]
+    fn a_secured_address_is_asked_like_any_other() {
+        let (url, _requests, certificate) = canned::serve_secured(vec![(429, ""), (200, "")]);
+        let checks = [(); 2].map(|()| get(&url, certificate.path()).check);
+        assert_eq!(checks, [Check::Wait, Check::Go]);
     }
 }

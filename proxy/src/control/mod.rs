@@ -12,6 +12,7 @@ mod deadline;
 pub mod external_check;
 pub mod history;
 pub mod moves;
+mod outside;
 mod renewal;
 mod replicas;
 pub mod rule_file;

@@ -3,9 +3,12 @@
 //! An answer that the document is wrong (4xx other than 408 and 429) is not tried again. Delivery is at least once, and
 //! nothing is kept over a restart: an alert that still holds then fires anew.
 
+use std::path::Path;
 use std::time::Duration;
 
 use shardway_migration::backoff::Backoff;
+
+use super::outside;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -24,7 +27,7 @@ pub async fn deliver(url: &str, document: &serde_json::Value, mut pauses: Backof
     let body = document.to_string();
     loop {
         let (url, body) = (url.to_owned(), body.clone());
-        let tried = tokio::task::spawn_blocking(move || post(&url, &body)).await;
+        let tried = tokio::task::spawn_blocking(move || post(&url, &body, &outside::authorities())).await;
         let why = match tried {
             Ok(Tried::Taken) => return Ok(()),
             Ok(Tried::Refused(why)) => return Err(why),
@@ -38,12 +41,11 @@ pub async fn deliver(url: &str, document: &serde_json::Value, mut pauses: Backof
     }
 }
 
-fn post(url: &str, body: &str) -> Tried {
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
-        .proxy(None)
-        .build();
+fn post(url: &str, body: &str, authorities: &Path) -> Tried {
+    let config = match outside::asking(url, PATIENCE, authorities) {
+        Ok(config) => config.build(),
+        Err(why) => return Tried::Again(why),
+    };
     let agent: ureq::Agent = config.into();
     match agent.post(url).header("Content-Type", "application/json").send(body) {
         Err(error) => Tried::Again(error.to_string()),
@@ -80,5 +82,21 @@ mod tests {
         let (url, requests) = canned::serve(vec![(500, ""), (500, "")]);
         assert_eq!(deliver(&url, &json!({}), Backoff::new(1)).await, Err("answered 500".to_owned()));
         assert_eq!(requests.iter().count(), 2);
+    }
+
+    #[test]
+    fn a_secured_address_must_be_who_it_says() {
+        let (url, requests, certificate) = canned::serve_secured(vec![(204, "")]);
+        let stranger =
+            canned::file(&rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap().cert);
+        let Tried::Again(why) = post(&url, "{}", stranger.path()) else { panic!("a stranger was trusted") };
+        assert!(why.contains("certificate"), "{why}");
+        let elsewhere = url.replace("localhost", "127.0.0.1");
+        assert!(matches!(post(&elsewhere, "{}", certificate.path()), Tried::Again(_)), "by another name");
+        assert!(matches!(post(&url, "{}", certificate.path()), Tried::Taken));
+        assert_eq!(requests.recv().unwrap(), ("post /hook http/1.1".to_owned(), "{}".to_owned()));
+        let gone = certificate.path().with_extension("gone");
+        let Tried::Again(why) = post(&url, "{}", &gone) else { panic!("nobody was trusted") };
+        assert!(why.contains("cannot be read"), "{why}");
     }
 }

@@ -4,7 +4,9 @@
 //! does on the server: numbers and dates by value, text as its collation's weights. NULL comes first. Hidden columns
 //! are cut off before a row goes to the client.
 
+mod decimal;
 pub mod fold;
+mod having;
 mod row;
 #[cfg(test)]
 mod tests;

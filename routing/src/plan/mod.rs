@@ -12,6 +12,7 @@ pub mod comparable;
 mod conditions;
 mod divided;
 pub mod explain;
+pub mod having;
 mod items;
 mod names;
 mod number;

@@ -134,6 +134,8 @@ fn strings() -> Vec<Column> {
         column("BLOB", &["x''", "REPEAT(x'FFFE00', 20000)"]),
         column("MEDIUMBLOB", &["x''", "REPEAT(x'00', 70000)"]),
         column("ENUM('a', 'b', 'ü')", &["'a'", "'ü'", "0"]),
+        // The error value looks like the last member.
+        column("ENUM('a', '')", &["0", "2", "'a'", "''"]),
         Column { definition: format!("ENUM({})", many.join(", ")), values: vec!["300".into(), "256".into()] },
         column("SET('a', 'b', 'ü')", &["''", "'a,ü'", "7"]),
         Column {

@@ -172,7 +172,7 @@ fn a_row_seen_takes_its_unique_values_from_others() {
     table.shape = ImageShape::of(&schema).unwrap();
     let (key, fate) = (Key(vec![b"2".to_vec()]), Fate::Alone(image(2, 3)));
     let written = statements(&table.shape, "t", None, &[(&key, &fate)]);
-    assert_eq!(written, [Statement::Run(b"REPLACE INTO t (`id`, `k`) VALUES (2, 3)".to_vec())]);
+    assert_eq!(written, [Statement::Run(b"REPLACE INTO t (`id`, `k`) VALUES (2, 3)".to_vec().into())]);
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn deletions_are_written_before_rows() {
     let [Statement::Run(delete), Statement::Run(upsert)] = statements.as_slice() else {
         panic!("{statements:?}")
     };
-    assert_eq!(delete, b"DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`) IN ((1))");
-    assert!(upsert.starts_with(b"INSERT INTO t (`id`, `k`) VALUES (2, 3) ON DUPLICATE"));
+    assert_eq!(delete.sql(), b"DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`) IN ((1))");
+    assert!(upsert.sql().starts_with(b"INSERT INTO t (`id`, `k`) VALUES (2, 3) ON DUPLICATE"));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_row_of_a_shard_is_written_over_no_other_shards_row() {
                 sql("SELECT COUNT(*) FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((1, 0)) FOR UPDATE"),
                 1
             ),
-            Statement::Run(sql("DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((2, 1))")),
+            Statement::Run(sql("DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((2, 1))").into()),
         ]
     );
     batch.sort(place, &key(1), Sorted::New);

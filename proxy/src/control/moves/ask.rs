@@ -151,10 +151,10 @@ impl BothSides {
             server: self.server,
             protocol: RowProtocol::Text,
         };
-        let whole::Whole { plan, parts } = match asker {
+        let whole::Whole { plan, folding } = match asker {
             Asker::Operator => whole::plan(sql.as_bytes(), &lexed, context)?,
             Asker::Client(_) => match plan::plan(sql.as_bytes(), &lexed, context) {
-                Plan::Data(plan) => whole::Whole { plan: *plan, parts: None },
+                Plan::Data(plan) => whole::Whole { plan: *plan, folding: None },
                 Plan::Refused(refusal) => return Err(refusal.into()),
                 Plan::Session(_) => return Err(refusal::UNSUPPORTED.because("").into()),
             },
@@ -194,7 +194,7 @@ impl BothSides {
                 vec![columns.into_iter().map(Some).collect()]
             }
         };
-        described.extend(gathered(parts, gather, answers, &route)?);
+        described.extend(gathered(folding, gather, answers, &route)?);
         Ok(described)
     }
 
@@ -252,16 +252,16 @@ impl Ask for BothSides {
 
 /// The shards' answers as one.
 fn gathered(
-    parts: Option<Vec<whole::Part>>,
+    folding: Option<whole::Folding>,
     gather: Option<&Gather>,
     answers: Vec<Part>,
     route: &Route,
 ) -> Result<Answer, WorkError> {
-    match (parts, gather) {
+    match (folding, gather) {
         _ if answers.len() == 1 => Ok(rows(answers)),
-        (Some(parts), _) => {
+        (Some(folding), _) => {
             let columns = columns(&answers, folded)?;
-            Ok(fold::fold(&parts, &columns, rows(answers))?)
+            Ok(fold::fold(&folding, &columns, rows(answers))?)
         }
         (None, Some(Gather::Merge { order, hidden, .. })) => {
             let types = columns(&answers, merge_type)?;
@@ -320,7 +320,11 @@ fn folded(column: &mysql_async::Column) -> Column {
     let is_listed = column.flags().intersects(ColumnFlags::ENUM_FLAG | ColumnFlags::SET_FLAG);
     let is_exact = column.character_set() == BINARY && column.column_type() != WireType::MYSQL_TYPE_JSON;
     let is_bytes = of != merge::ColumnType::Bytes || is_listed || is_exact;
-    Column { of, equality: if is_bytes { Equality::Bytes } else { Equality::Collation } }
+    Column {
+        of,
+        equality: if is_bytes { Equality::Bytes } else { Equality::Collation },
+        decimals: column.decimals(),
+    }
 }
 
 /// Sorts the rows of all shards, and drops the columns that were asked for the order alone.

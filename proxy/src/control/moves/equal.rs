@@ -5,7 +5,8 @@ use std::pin::Pin;
 use shardway_migration::converge::Converge;
 use shardway_migration::mismatches;
 use shardway_migration::record;
-use shardway_migration::repair::{self, Policy, RepairReport, Run};
+use shardway_migration::repair::report::RepairReport;
+use shardway_migration::repair::{self, Policy, Run};
 use shardway_migration::report::LastVerify;
 use shardway_migration::tables::{MovingTable, WorkError};
 use shardway_migration::verify::report::Report;
@@ -150,7 +151,7 @@ impl Moves {
                  capture = \"timestamp\" does not see it, that is a bug, not drift: find it first. Then raise repair.cap in the rules, or empty the target's tables; and start again",
                 found.different
             );
-            let report = RepairReport { refused: Some(refused), ..RepairReport::default() };
+            let report = RepairReport::refused(refused, found.finished_at);
             return self.keep_repaired(name, moving, report).await;
         }
         let differences: Vec<_> = found.tables.into_iter().flat_map(|table| table.differences).collect();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use shardway_migration::dirty::{self, Entry};
 use shardway_migration::heal::Journal;
+use shardway_migration::image::write::{Warning, Write};
 use shardway_migration::image::{Image, ImageShape, Key, Reader, SESSION};
 use shardway_migration::tables::{self, End, MovingTable};
 use shardway_routing::key::KeyValue;
@@ -278,7 +279,7 @@ impl fmt::Display for NotTaken {
 }
 
 /// What a node of the other side gets.
-fn decide(group: &Group, place: usize, there: Option<&There>) -> Result<Vec<Vec<u8>>, NotTaken> {
+fn decide(group: &Group, place: usize, there: Option<&There>) -> Result<Vec<Write>, NotTaken> {
     let Group { table, authority, rows, .. } = group;
     let end = &table.ends(authority.other())[place];
     let (mut written, mut new, mut gone) = (Vec::new(), Vec::new(), Vec::new());
@@ -304,7 +305,7 @@ fn decide(group: &Group, place: usize, there: Option<&There>) -> Result<Vec<Vec<
         statements.push(table.shape.insert_rows(&end.table, new));
     }
     if !gone.is_empty() {
-        statements.push(table.shape.delete(&end.table, &gone).into_bytes());
+        statements.push(table.shape.delete(&end.table, &gone).into());
     }
     Ok(statements)
 }
@@ -334,11 +335,28 @@ async fn apply(
             }
             let at = open(session, view, end, others).await?;
             for statement in statements {
-                others[at].connection.run(&statement).await?;
+                write(&mut others[at], &statement).await?;
             }
         }
     }
     Ok(())
+}
+
+/// Writes rows as they are; whoever is told that they did not go in so rolls back.
+async fn write(other: &mut Checkout, write: &Write) -> Result<(), NotTaken> {
+    let count = other.connection.run(write.sql()).await?.warnings;
+    if write.is_whole(count) {
+        return Ok(());
+    }
+    let found = other.connection.rows(b"SHOW WARNINGS").await?;
+    let text = |field: Option<&Option<Vec<u8>>>| {
+        field.and_then(Option::as_ref).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    };
+    let warning = |row: &Vec<Option<Vec<u8>>>| -> Option<Warning> {
+        Some((text(row.get(1))?.parse().ok()?, text(row.get(2))?))
+    };
+    let listed: Vec<Warning> = found.rows.iter().filter_map(warning).collect();
+    write.judged(count, &listed).map_err(NotTaken::Error)
 }
 
 /// The place of the other side's transaction for a node.
