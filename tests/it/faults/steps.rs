@@ -173,7 +173,7 @@ async fn a_second_process_touches_nothing_while_the_first_is_slow() {
     trial.in_step().await;
     // Who begins a life looks at intents first, and undoes those that were not noted.
     trial.shop.proxy.stop_at("Intent");
-    let version = trial.begin_to_save(&Way::There.rules(""));
+    let version = trial.begin_to_save(&THERE.rules(""));
     trial.shop.proxy.is_at("Intent", 1).await;
     let second = trial.shop.proxy.command(&["serve"]);
     let told = String::from_utf8_lossy(&second.stderr).into_owned();
