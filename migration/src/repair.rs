@@ -113,11 +113,11 @@ pub async fn run(
     };
     // Waiting for the other side is what takes long, and rows can wait together.
     let mut done = stream::iter(rows.into_iter().map(one)).buffered(AT_ONCE);
-    let mut rows = 0;
+    let mut rows = 0_usize;
     while let Some(outcomes) = done.try_next().await? {
         outcomes.into_iter().for_each(|outcome| report.add(outcome));
         rows += 1;
-        if policy.run == Run::Real && rows % TRIM_EVERY == 0 {
+        if policy.run == Run::Real && rows.is_multiple_of(TRIM_EVERY) {
             trim_records(&pool, tables, authority.other()).await?;
         }
     }
