@@ -19,7 +19,8 @@ class Mover:
     """A shardway whose rules move `database`.sbtest1; a fresh one knows of no earlier move."""
 
     def __init__(self, run, name, database, servers, ports):
-        self.run, self.name, self.servers, self.mysql, self.admin = run, name, servers, *ports
+        self.run, self.name, self.database, self.servers, self.saved = run, name, database, servers, 0
+        self.mysql, self.admin = ports
         self.folder = run.folder / name
         self.folder.mkdir()
         (self.folder / "rules.toml").write_text(rules(database, servers))
@@ -72,6 +73,27 @@ class Mover:
                 return status, time.monotonic()
             time.sleep(LOOK_EVERY)
         sys.exit(f"{self.name} takes too long: {json.dumps(status)}")
+
+    def rules_status(self):
+        return json.loads(self.get("/api/status")[1])["rules"]
+
+    def save(self, lines):
+        """Brings the rules with these lines of the move into force; a refusal ends the run."""
+        # Never the text that is there already.
+        self.saved += 1
+        beside = self.folder / "rules.new"
+        beside.write_text(f"# {self.saved}\n{rules(self.database, self.servers)}{lines}\n")
+        wanted = self.rules_status()["desired_version"] + 1
+        beside.rename(self.folder / "rules.toml")
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            now = self.rules_status()
+            if now["desired_version"] >= wanted and now["last_error"]:
+                sys.exit(f"{lines}: {now['last_error']}")
+            if now["in_force_version"] >= wanted:
+                return
+            time.sleep(LOOK_EVERY)
+        sys.exit(f"{lines}: these rules take too long")
 
     def copy(self):
         """Rows copied, seconds, and CPU seconds of shardway and of the servers, while the phase is Copy."""

@@ -184,7 +184,7 @@ async fn a_switch_whose_last_rows_cannot_be_compared_in_time_is_undone() {
         shop.proxy.go_on();
     };
     let (why, ()) = tokio::join!(shop.refused(&there), lock);
-    assert!(why.contains("SHD1612") && why.contains("after 5000 ms"), "{why}");
+    assert!(why.contains("SHD1612") && why.contains("had not ended after 5000 ms"), "{why}");
     assert_eq!(shop.of_move()["writes"], "source");
     blocker.query_drop("UNLOCK TABLES").await.unwrap();
     shop.save(&format!("{there}\n# unlocked")).await;

@@ -170,7 +170,10 @@ async fn a_commit_that_fails_on_the_second_backend_says_where_it_has_taken_place
     assert_eq!(threads.len(), 1, "the second branch of the transaction");
     second.query_drop(format!("KILL {}", threads[0])).await.unwrap();
     let error = server_error(&connection.query_drop("COMMIT").await.unwrap_err());
-    assert!(error.1.starts_with("SHD1302") && error.1.contains("committed on s0, not on s1"), "{error:?}");
+    assert!(
+        error.1.starts_with("SHD1307") && error.1.contains("committed on s0, unknown on s1"),
+        "{error:?}"
+    );
     let mut other = shop.connect().await;
     assert_eq!(rows(&mut other, NAMES).await.unwrap(), ["k", "b", "c", "d"]);
 }

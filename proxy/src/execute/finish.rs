@@ -95,3 +95,36 @@ pub(super) async fn rollback_branches(session: &mut Session) -> Result<(), Failu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::parse::ErrPacket;
+
+    fn refused() -> CommandError {
+        let (sql_state, message) = ("HY000".to_owned(), "read-only".to_owned());
+        CommandError::Server(ErrPacket { code: 1290, sql_state, message })
+    }
+
+    fn lost() -> CommandError {
+        CommandError::Lost(std::io::ErrorKind::UnexpectedEof.into())
+    }
+
+    #[test]
+    fn what_is_said_of_each_backend_is_what_is_known_of_it() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let told = |error, names: &[String], nth| match failed_commit(error, names, nth) {
+            Failure::Refused(refusal) => format!("{} {}", refusal.kind.id, refusal.detail),
+            Failure::Server(error) => error.code.to_string(),
+            Failure::Unknown(_) => "unknown".to_owned(),
+            other => panic!("{other}"),
+        };
+        assert_eq!(told(refused(), &names, 0), "1290");
+        assert_eq!(told(refused(), &names, 1), "SHD1302 committed on a, not on b, c");
+        assert_eq!(told(refused(), &names, 2), "SHD1302 committed on a, b, not on c");
+        assert_eq!(told(lost(), &names[..1], 0), "unknown");
+        assert_eq!(told(lost(), &names, 0), "unknown");
+        assert_eq!(told(lost(), &names, 1), "SHD1307 committed on a, unknown on b, not on c");
+        assert_eq!(told(lost(), &names, 2), "SHD1307 committed on a, b, unknown on c");
+    }
+}

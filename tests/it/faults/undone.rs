@@ -105,7 +105,7 @@ async fn the_steps_of_a_switch_share_one_limit() {
     trial.shop.proxy.go_on();
     let why =
         trial.shop.proxy.settled(version).await.expect("a switch that held its statements for too long");
-    assert!(why.contains("the servers had not answered after 1500 ms"), "{why}");
+    assert!(why.contains("the comparison had not ended after 1500 ms"), "{why}");
     trial.can_switch_now().await;
 }
 

@@ -72,7 +72,8 @@ impl Moves {
     ) -> Result<Touched, Unready> {
         let began = Instant::now();
         let keys = self.lately(name);
-        let compared = deadline.bound("nobody knew", verify::at_rest(moving, authority, &keys)).await;
+        let compared =
+            deadline.bound("the comparison had not ended", verify::at_rest(moving, authority, &keys)).await;
         let unknown = |why: String| Unready::Told(refusal::LATELY_UNEQUAL.because(why).to_string());
         let report = compared.map_err(unknown)?.map_err(|error| unknown(error.to_string()))?;
         if report.clean {
