@@ -64,6 +64,10 @@ impl Sides for Authority {
         false
     }
 
+    fn numbered(&self) -> usize {
+        0
+    }
+
     fn account(&self) -> &str {
         ""
     }

@@ -104,8 +104,7 @@ mod tests {
         wrote(&lately, "s.t", 0..100, 1);
         wrote(&lately, "s.t", [40, 40, 99], 1);
         wrote(&lately, "s.u", [7], 1);
-        assert_eq!(told(&lately, "s.t"), (37..100).chain([40]).map(key).collect());
-        assert_eq!(told(&lately, "s.t").len(), ROWS - 1, "36 made room for 40, which was kept already");
+        assert_eq!(told(&lately, "s.t"), (36..100).map(key).collect(), "40 was kept already");
         assert_eq!(told(&lately, "s.u"), [key(7)].into());
         let rows: Vec<Key> = (0..1_000).map(key).collect();
         lately.wrote("s.v", rows.iter().map(|key| (key, 1)));

@@ -17,6 +17,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
 
+use crate::apply::progress;
 use crate::connection::{self, images};
 use crate::converge::Converge;
 use crate::image::write::Write;
@@ -83,11 +84,8 @@ pub async fn run(
     }
     let pool = Pool::default();
     if policy.run == Run::Real {
-        for side in [Side::Source, Side::Target] {
-            // Where keys are divided, either side may be written.
-            if side != authority || tables.iter().any(|table| table.division().is_some()) {
-                keep_records(&pool, tables, side).await?;
-            }
+        for side in written(tables, authority) {
+            keep_records(&pool, tables, side).await?;
         }
     }
     let mut report = RepairReport::default();
@@ -118,7 +116,9 @@ pub async fn run(
         outcomes.into_iter().for_each(|outcome| report.add(outcome));
         rows += 1;
         if policy.run == Run::Real && rows.is_multiple_of(TRIM_EVERY) {
-            trim_records(&pool, tables, authority.other()).await?;
+            for side in written(tables, authority) {
+                trim_records(&pool, tables, side).await?;
+            }
         }
     }
     drop(done);
@@ -142,10 +142,17 @@ fn databases(tables: &[MovingTable], side: Side) -> Vec<&End> {
     databases
 }
 
+/// The sides that a repair may write: where keys are divided, either one.
+fn written(tables: &[MovingTable], authority: Side) -> impl Iterator<Item = Side> {
+    let both = tables.iter().any(|table| table.division().is_some());
+    [Side::Source, Side::Target].into_iter().filter(move |side| both || *side != authority)
+}
+
 async fn keep_records(pool: &Pool, tables: &[MovingTable], side: Side) -> Result<(), WorkError> {
     for end in databases(tables, side) {
         let mut connection = pool.take(&end.server).await?;
         connection.query_drop(record::create_repairs(&end.database)).await?;
+        connection.query_drop(progress::create(&end.database)).await?;
         pool.give(&end.server, connection);
     }
     Ok(())
@@ -311,7 +318,9 @@ impl Work<'_> {
         let other = self.authority.other();
         let end = &self.table.ends(other)[place];
         let record = Write::from(record::insert_repair(&end.database, self.move_name, difference, change));
-        let all = statements.into_iter().chain([record]);
+        // Where a stream follows that side too, it must not bring the row back over what its owner gets meanwhile.
+        let ours = self.table.division().map(|_| progress::mark_ours(&end.database, self.move_name));
+        let all = ours.map(Write::from).into_iter().chain(statements).chain([record]);
         if held.grip.has(self.table, other, place) {
             for statement in all {
                 held.grip.write(self.pool, self.table, other, place, &statement).await?;

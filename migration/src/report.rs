@@ -64,7 +64,7 @@ pub struct MoveReport {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LastSwitch {
-    /// The side that has owned writes since: `source` or `target`.
+    /// Who has owned writes since: `source` or `target`, or `divided` where each side owns some keys.
     pub to: String,
     /// Seconds since 1970.
     pub at: u64,

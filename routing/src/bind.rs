@@ -62,6 +62,8 @@ pub trait Sides {
     fn any_dirty(&self, table: TableId) -> bool;
     /// The side that is not the authority is further behind than the move allows, or nobody knows how far.
     fn is_behind(&self, of: &Move) -> bool;
+    /// Rows of the statement to which the proxy has given ids.
+    fn numbered(&self) -> usize;
     /// The account that asks.
     fn account(&self) -> &str;
 }

@@ -194,6 +194,7 @@ impl Changes<'_> {
                 );
             } else if moved != moves(self.new, new) || before.is_none() {
                 let left = before.and_then(|before| self.rows_left(self.old.table_of(before)));
+                let left = left.or_else(|| self.comes_late(new));
                 let holds = vec![
                     Hold::Table { database: database.clone(), table: new.name.to_lowercase() },
                     Hold::Unnamed { database: database.clone() },
@@ -222,6 +223,20 @@ impl Changes<'_> {
         let stays = of.writes == Side::Target && !layout.shared.is_empty();
         let is_left = stays && self.facts.cleaned(&of.name) == Cleaned::No;
         is_left.then(|| refusal::ROWS_LEFT.because(format!("{} after {}", old.name, of.name)))
+    }
+
+    /// Why a table cannot join its move: that has every row of the others, and would be taken to have every row of this one.
+    fn comes_late(&self, new: &Table) -> Option<Refusal> {
+        let name = &self.new.move_of(new.moving.as_ref()?.by).name;
+        let is_new = self.old.moves.iter().all(|of| of.name != *name);
+        let is_late = !is_new && self.facts.synced(name) == Synced::Yes;
+        let why = || {
+            format!(
+                "{} would join {name}, which carries over no more rows: give it a move of its own",
+                new.name
+            )
+        };
+        is_late.then(|| refusal::NOT_SYNCED.because(why()))
     }
 
     fn tables_gone(&mut self) {
@@ -348,7 +363,7 @@ impl Changes<'_> {
         self.add(&format!("moves.{name}.writes"), old.writes_name(), new.writes_name(), effect, share);
     }
 
-    /// Why the sides cannot own some keys each: both might give a primary key to a row of theirs.
+    /// Why the sides cannot own some keys each: both might give a unique key to a row of theirs.
     fn indivisible(&self, new: &Move) -> Option<Refusal> {
         new.tables.iter().map(|id| self.new.table_of(*id)).find_map(|table| {
             let Some((schema, key)) = table.schema.as_ref().zip(table.shard_key()) else {
@@ -357,9 +372,16 @@ impl Changes<'_> {
             let is_primary =
                 |name: &str| schema.primary.iter().any(|column| column.eq_ignore_ascii_case(name));
             let is_told = is_primary(key) || table.id.as_ref().is_some_and(|id| is_primary(&id.column));
-            let why =
-                || format!("the primary key of {} holds neither {key} nor ids of the proxy", table.name);
-            (!is_told).then(|| refusal::INDIVISIBLE.because(why()))
+            let is_key = |column: &String| column.eq_ignore_ascii_case(key);
+            let further = schema.unique.iter().find(|unique| !unique.columns.iter().any(is_key));
+            let why = match further {
+                Some(unique) => {
+                    format!("the unique key {} of {} does not hold {key}", unique.name, table.name)
+                }
+                None if is_told => return None,
+                None => format!("the primary key of {} holds neither {key} nor ids of the proxy", table.name),
+            };
+            Some(refusal::INDIVISIBLE.because(why))
         })
     }
 }

@@ -131,6 +131,9 @@ async fn what_might_reach_rows_of_the_other_side_is_refused() {
             "INSERT INTO orders (id, user_id, amount) VALUES (1, 2, 3) ON DUPLICATE KEY UPDATE amount = 3",
             "SHD1443",
         ),
+        ("INSERT INTO orders (id, user_id, amount) VALUES (900, 2, 3)", "SHD1443"),
+        ("INSERT INTO orders (id, user_id, amount) VALUES (NULL, 2, 3), (900, 3, 3)", "SHD1443"),
+        ("UPDATE orders SET id = 900 WHERE user_id = 2", "SHD1443"),
         ("INSERT IGNORE INTO orders (id, user_id, amount) VALUES (1, 2, 3)", "SHD1443"),
         ("/* shardway: source */ UPDATE users SET name = 'x' WHERE id = 1", "SHD1235"),
         ("/* shardway: target */ UPDATE users SET name = 'x' WHERE id = 2", "SHD1235"),
@@ -161,6 +164,47 @@ async fn sides_that_could_both_give_a_key_away_are_not_divided() {
     shop.in_step().await;
     let why = shop.refused("writes = 5").await;
     assert!(why.contains("SHD1613") && why.contains("orders"), "{why}");
+}
+
+#[tokio::test]
+async fn no_table_joins_a_move_that_carries_over_no_more() {
+    let (shop, _connection) = divided(LISTED).await;
+    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+    legacy.query_drop("CREATE TABLE payments (user_id BIGINT NOT NULL PRIMARY KEY)").await.unwrap();
+    for (shard, number) in [(0, 0), (0, 1), (1, 2), (1, 3)] {
+        let mut direct = shop.cluster.shards[shard].connect(&shop.name).await;
+        let table = format!("CREATE TABLE payments_{number} (user_id BIGINT NOT NULL PRIMARY KEY)");
+        direct.query_drop(table).await.unwrap();
+    }
+    let rules = shop.moving_rules(&format!("{LISTED}{IDS}"));
+    let joined =
+        rules.replace("tables = [\"users\", \"orders\"]", "tables = [\"users\", \"orders\", \"payments\"]");
+    let payments =
+        "[tables.payments]\nshard_key = \"user_id\"\nwith = \"users\"\nnodes = \"s{0..1}.payments_{0..3}\"\n";
+    let desired = shop.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
+    shop.proxy.save_rules(&format!("{joined}\n{payments}"));
+    let why = shop.proxy.settled(desired + 1).await.expect("its rows are nowhere but on the source");
+    assert!(why.contains("SHD1605") && why.contains("payments"), "{why}");
+}
+
+#[tokio::test]
+async fn a_restart_knows_the_keys_of_lists_as_their_column_does() {
+    let mut shop = Shop::open_moving_alone().await;
+    let mut connection = shop.connect().await;
+    connection.query_drop("INSERT INTO users (id, name) VALUES (1, 'a'), (2, 'b')").await.unwrap();
+    shop.save(IDS).await;
+    shop.carry_over().await;
+    shop.in_step().await;
+    shop.save(&format!("writes = 0\nalways = [\"1\"]{IDS}")).await;
+    shop.reaches("Divided").await;
+    connection.query_drop("UPDATE users SET name = 'there' WHERE id = 1").await.unwrap();
+    shop.proxy.kill9_and_restart().await;
+    let rules = shop.proxy.status()["rules"].clone();
+    assert!(rules["last_error"].is_null(), "{rules}");
+    let mut connection = shop.connect().await;
+    assert_eq!(one(&mut connection, "SELECT name FROM users WHERE id = 1").await, "there");
+    connection.query_drop("UPDATE users SET name = 'again' WHERE id = 1").await.unwrap();
+    assert_eq!(shop.on_shard(0, "SELECT name FROM users_1 WHERE id = 1").await, ["again"]);
 }
 
 #[tokio::test]
@@ -214,7 +258,15 @@ async fn a_comparison_knows_who_is_right_about_which_row() {
     shop.run(&["move", "repair", "shop"]);
     shop.run(&["move", "verify", "shop"]);
     assert_eq!(one(&mut legacy, "SELECT GROUP_CONCAT(name ORDER BY id) FROM users").await, "a,b,c,d,e");
-    assert_eq!(one(&mut legacy, "SELECT GROUP_CONCAT(id ORDER BY id) FROM orders").await, "1,2,3,4");
+    assert_eq!(
+        one(&mut legacy, "SELECT GROUP_CONCAT(amount ORDER BY amount) FROM orders").await,
+        "1.50,3.00,4.00,5.00"
+    );
+    // No stream has brought a repair back to the side that it took the row from.
+    assert_eq!(
+        one(&mut legacy, "SELECT COUNT(*) FROM shardway_progress WHERE stream = 'shop/0/'").await,
+        "1"
+    );
     assert_eq!(shop.on_shard(1, "SELECT name FROM users_2 WHERE id = 2").await, ["b"]);
     assert_eq!(shop.on_shard(0, "SELECT name FROM users_1 WHERE id IN (1, 5) ORDER BY id").await, ["a", "e"]);
 }

@@ -1,4 +1,4 @@
-//! How far a stream has been applied, kept beside the rows it brought. Pure: this makes SQL text, others run it.
+//! How far a stream has been applied, kept beside the rows it brought. This makes SQL text, others run it.
 //!
 //! One row for every connection that writes. Lane 0 commits last, so its row is the position to go on from; the others
 //! only show streams in the other direction whose transactions they are.
@@ -43,6 +43,19 @@ pub fn save(database: &str, stream: &StreamName, lane: usize, position: &Positio
         hex(stream.0.as_bytes()),
         hex(file(position).as_bytes()),
         position.offset
+    )
+}
+
+/// Begins a transaction that no stream takes for an application's, though it brings no stream's changes. Like every change
+/// of the table it must be one, to be in the log.
+#[must_use]
+pub fn mark_ours(database: &str, move_name: &str) -> String {
+    let StreamName(name) = StreamName::new(move_name, 0, "");
+    format!(
+        "REPLACE INTO {}.{TABLE} (stream, lane, file, position, gtids, batch) VALUES (x'{}', 0, '', 0, NULL, {})",
+        quoted(database),
+        hex(name.as_bytes()),
+        rand::random::<u64>()
     )
 }
 

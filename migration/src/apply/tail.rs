@@ -2,6 +2,7 @@
 //! it wrote last.
 
 mod open;
+mod together;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,6 +67,7 @@ pub struct Tail {
     is_guarded: AtomicBool,
     /// What it wrote last.
     pub lately: Lately,
+    together: together::Together,
     inside: Mutex<Inside>,
     /// Something that somebody may wait for has happened.
     changed: Notify,
@@ -112,6 +114,7 @@ impl Tail {
             failures: AtomicU64::new(0),
             is_guarded: AtomicBool::new(false),
             lately: Lately::default(),
+            together: together::Together::default(),
             inside: Mutex::new(inside),
             changed: Notify::new(),
         }

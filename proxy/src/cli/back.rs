@@ -174,7 +174,7 @@ fn point(remote: &Remote, name: &str, named: &str, form: Form) -> anyhow::Result
 fn lines(point: &Point) -> String {
     let side = serde_json::to_value(point.authority).unwrap_or_default();
     let mut text = format!(
-        "{:4} {}  {}  rules {}  writes on the {}  {}\n",
+        "{:4} {}  {}  rules {}  writes {}  {}\n",
         point.id,
         point.name,
         show::utc(point.at),

@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod api;
+mod arguments;
 mod back;
 mod checks;
 mod moves;
@@ -69,16 +70,16 @@ enum Command {
         /// The move.
         name: String,
         /// Percent of keys whose reads the target serves: 0 to 100 in steps of 0.01.
-        #[arg(long, value_parser = percent)]
+        #[arg(long, value_parser = arguments::percent)]
         reads: Option<f64>,
         /// The side that owns writes, or the percentage of keys whose writes the target owns: 0 to 100 in steps of 0.01.
-        #[arg(long, value_parser = owner)]
+        #[arg(long, value_parser = arguments::owner)]
         writes: Option<String>,
         /// How the other side gets what is written.
         #[arg(long, value_parser = ["off", "async", "sync", "strict"])]
         double_write: Option<String>,
         /// Percent of reads that are run on both sides and compared: 0 to 100 in steps of 0.01.
-        #[arg(long, value_parser = percent)]
+        #[arg(long, value_parser = arguments::percent)]
         shadow_reads: Option<f64>,
     },
     /// The versions of the rules that have been in force.
@@ -198,7 +199,7 @@ enum Move {
         #[command(flatten)]
         output: Output,
     },
-    /// Compares both sides and brings in line what differs: the side that owns writes is right. With --json, what every row
+    /// Compares both sides and brings in line what differs: the side that owns a row's writes is right. With --json, what every row
     /// was before and is after.
     #[command(after_help = "Example: shardway move repair shop --dry-run")]
     Repair {
@@ -303,25 +304,6 @@ impl Remote {
     fn config_if_any(&self) -> Result<Option<Config>, Invalid> {
         let is_absent = self.config.is_none() && matches!(Path::new(CONFIG).try_exists(), Ok(false));
         if is_absent { Ok(None) } else { self.config().map(Some) }
-    }
-}
-
-/// Percent in hundredths, as rules have them.
-fn percent(text: &str) -> Result<f64, String> {
-    let hundredths = text.split_once('.').is_none_or(|(_, places)| places.len() <= 2);
-    let is_plain = text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
-    match text.parse() {
-        Ok(percent) if hundredths && is_plain && (0.0..=100.0).contains(&percent) => Ok(percent),
-        _ => Err("it is a percentage from 0 to 100 in steps of 0.01".to_owned()),
-    }
-}
-
-fn owner(text: &str) -> Result<String, String> {
-    match text {
-        "source" | "target" => Ok(text.to_owned()),
-        _ => {
-            percent(text).map(|_| text.to_owned()).map_err(|why| format!("it is source or target, or {why}"))
-        }
     }
 }
 

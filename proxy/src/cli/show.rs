@@ -23,10 +23,11 @@ pub(super) fn report(of: &MoveReport) -> String {
     }
     if let Some(last) = &of.last_switch {
         let at = rfc3339(last.at);
-        lines.push(format!(
-            "writes went to the {} at {at}; statements were held for {} ms",
-            last.to, last.held_ms
-        ));
+        let went = match last.to.as_str() {
+            "divided" => "were divided between the sides".to_owned(),
+            side => format!("went to the {side}"),
+        };
+        lines.push(format!("writes {went} at {at}; statements were held for {} ms", last.held_ms));
         lines.push(evidence(&last.evidence));
     }
     lines.extend(of.shadow_reads.iter().flat_map(shadow));

@@ -212,7 +212,11 @@ impl RuleStore {
 
     async fn bring_into_force(&self, text: &str, version: u64, reason: &str) -> Result<(), String> {
         let Loaded { topology, settings, unconfirmed } = self.load(text, version).await?;
-        let before = self.before()?;
+        let mut before = self.before()?;
+        if self.shared.snapshot().topology.version == 0 {
+            // Keys of lists are what their column makes of them.
+            at_once::keep_columns(&topology, &mut before.topology)?;
+        }
         let change = transition(&before.topology, &topology, &*self.moves);
         let refusals: Vec<String> =
             change.refusals().map(|(change, refusal)| format!("{}: {refusal}", change.rule)).collect();

@@ -40,7 +40,7 @@ pub(super) async fn wait(session: &Session, topology: &Topology, by: MoveId) -> 
                 None => tokio::time::sleep(LOOK_EVERY).await,
             }
         };
-        try_join_all(tails.iter().map(|tail| tail.catch_up())).await?;
+        try_join_all(tails.iter().map(|tail| tail.catch_up_together())).await?;
         Ok::<(), WorkError>(())
     };
     let limit = of.lag_max().unwrap_or(WAIT_MAX);

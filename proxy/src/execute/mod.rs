@@ -102,8 +102,13 @@ async fn begun(
     let fallback = Cell::new(None);
     let chooser = Chooser { reads: reads(session, request.hint), session, topology, fallback: &fallback };
     let route = bind::route(plan, topology, request.values, request.hint, &chooser)?;
+    let began = Instant::now();
     if let (Wait::Streams, Sides::Moving(moving)) = (route.wait, &plan.sides) {
-        arrived::wait(session, topology, moving.by).await?;
+        let arrived = arrived::wait(session, topology, moving.by).await;
+        if arrived.is_err() {
+            view.snapshot.metrics_of(moving.by).of(route.side).failed.fetch_add(1, Ordering::Relaxed);
+        }
+        arrived?;
     }
     session.worker.shared.metrics.routed(route.side, route.legs.len());
     if plan.served_by != ServedBy::NoRows {
@@ -117,7 +122,6 @@ async fn begun(
     if let Some(fallback) = fallback.get() {
         metrics.fell_back(fallback);
     }
-    let began = Instant::now();
     let answered = moved(session, &job).await;
     let served = metrics.of(job.route.side);
     match &answered {
@@ -301,6 +305,10 @@ impl bind::Sides for Chooser<'_> {
             Some(most) => !shared.followed.is_within(&of.name, most),
             None => of.capture.seen(of.writes) == Seen::ByLog && !shared.followed.notes(&of.name),
         })
+    }
+
+    fn numbered(&self) -> usize {
+        self.session.numbered.map_or(0, |ids| ids.rows)
     }
 
     fn account(&self) -> &str {

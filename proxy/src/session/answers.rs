@@ -64,7 +64,7 @@ impl Session {
     /// Answers a write that the proxy has run on several connections.
     pub fn answer_written(&mut self, ok: &OkPacket) -> Result<(), Failure> {
         let last_insert_id = match self.numbered {
-            Some(first) if ok.affected > 0 => first,
+            Some(ids) if ok.affected > 0 => ids.first,
             Some(_) => 0,
             None => ok.last_insert_id,
         };

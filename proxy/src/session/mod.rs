@@ -46,6 +46,7 @@ use crate::worker::Worker;
 
 use characteristics::Alone;
 pub use held::Held;
+pub use number::GivenIds;
 use prepared::PreparedStatements;
 use seen::Seen;
 pub use told::Told;
@@ -80,8 +81,8 @@ pub struct Session {
     alone: Alone,
     prepared: PreparedStatements,
     pub last_insert_id: u64,
-    /// The first generated id of the statement that runs.
-    pub numbered: Option<u64>,
+    /// The generated ids of the statement that runs.
+    pub numbered: Option<GivenIds>,
     /// What `ROW_COUNT()` and `FOUND_ROWS()` answer.
     pub row_count: i64,
     pub found_rows: u64,

@@ -17,6 +17,14 @@ pub(super) enum Form {
     Parameters,
 }
 
+/// Ids that a statement has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GivenIds {
+    pub first: u64,
+    /// How many rows have one.
+    pub rows: usize,
+}
+
 /// A statement with its generated ids, at least one.
 pub(super) struct WithIds {
     pub numbered: Numbered,

@@ -10,7 +10,7 @@ use shardway_routing::lex::{self, Lexed};
 use shardway_routing::merge::RowProtocol;
 use shardway_routing::plan::{DataPlan, Plan, SessionCommand, explain};
 
-use super::number::{Form, WithIds};
+use super::number::{Form, GivenIds, WithIds};
 use super::{Failure, Part, Session};
 use crate::execute::{self, Ran, Request};
 use crate::worker::View;
@@ -106,10 +106,10 @@ impl Session {
         request: Request<'_>,
         ids: &[u64],
     ) -> Result<Ran, Failure> {
-        self.numbered = ids.first().copied();
+        self.numbered = ids.first().map(|first| GivenIds { first: *first, rows: ids.len() });
         let ran = execute::run(self, view, plan, request).await;
-        let first = self.numbered.take();
-        if let (Ok(Ran::Answered), Some(first)) = (&ran, first)
+        let given = self.numbered.take();
+        if let (Ok(Ran::Answered), Some(GivenIds { first, .. })) = (&ran, given)
             && self.row_count != 0
         {
             self.last_insert_id = first;

@@ -89,7 +89,7 @@ fn moving_side(
         if sides.reads() == Reads::Side(owner.other()) {
             return Err(refusal::HINT_AGAINST_AUTHORITY.because(""));
         }
-        divided_write(of, moving, values)?;
+        divided_write(of, moving, values, sides)?;
         return Ok((owner, Wait::Nothing));
     }
     let side = match sides.reads() {
@@ -120,11 +120,21 @@ fn owner(plan: &DataPlan, moving: &MovingSides, topology: &Topology, values: Val
 }
 
 /// Where keys are divided, a write must not reach rows of other keys than those it names: the other side may own them.
-fn divided_write(of: &Move, moving: &MovingSides, values: Values<'_>) -> Result<(), Refusal> {
+fn divided_write(
+    of: &Move,
+    moving: &MovingSides,
+    values: Values<'_>,
+    sides: &impl Sides,
+) -> Result<(), Refusal> {
     if of.divided.is_none() {
         return Ok(());
     }
     if let Some(refusal) = &moving.reaches_others {
+        return Err(refusal.clone());
+    }
+    if let Some((rows, refusal)) = &moving.numbered
+        && sides.numbered() != *rows
+    {
         return Err(refusal.clone());
     }
     // The target's plan knows whether the shard key changes.

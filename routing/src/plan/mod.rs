@@ -153,6 +153,8 @@ pub struct MovingSides {
     pub times: Option<Vec<Keys>>,
     /// Why a write may reach rows of other keys than it names, where the move divides its keys.
     pub reaches_others: Option<Refusal>,
+    /// The rows of an `INSERT` that must have ids of the proxy, and why, where the move divides its keys.
+    pub numbered: Option<(usize, Refusal)>,
     /// How a write's touched rows are found; `None` for reads.
     pub touch: Option<Result<Touch, Refusal>>,
 }

@@ -157,7 +157,9 @@ impl Planner<'_> {
             }
             _ => None,
         };
-        let keys = keys_of(&target).or_else(|| keys_of(&source)).unwrap_or(Keys::All);
+        // The target's keys tell whose a row is; those of the source may be another table's.
+        let of_source = || if self.divides(by) { None } else { keys_of(&source) };
+        let keys = keys_of(&target).or_else(of_source).unwrap_or(Keys::All);
         let times = self.times(scopes, by);
         let reaches_others = divided::reaches_others(self, by, scopes);
         Ok(Sides::Moving(Box::new(MovingSides {
@@ -167,8 +169,13 @@ impl Planner<'_> {
             keys,
             times,
             reaches_others,
+            numbered: divided::numbered(self, by, scopes),
             touch: touch(),
         })))
+    }
+
+    fn divides(&self, by: MoveId) -> bool {
+        self.names.topology.move_of(by).divided.is_some()
     }
 
     /// What a statement says about the age of the rows of a move, if its history has a boundary.

@@ -106,6 +106,10 @@ impl bind::Sides for Decided {
         false
     }
 
+    fn numbered(&self) -> usize {
+        0
+    }
+
     fn account(&self) -> &str {
         ""
     }

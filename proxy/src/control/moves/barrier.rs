@@ -276,7 +276,8 @@ impl Moves {
         }
     }
 
-    /// What was intended has taken place if the rules in force say so, and only then.
+    /// What was intended has taken place if the rules in force say so, and only then. From one share of divided keys to another
+    /// they say so either way; then the streams begin anew where the sides were equal, which is right for both shares.
     async fn settle(self: &Arc<Self>, of: &Move) {
         let Some(pending) = self.of(&of.name).pending else { return };
         if pending.to == of.owners().into() {

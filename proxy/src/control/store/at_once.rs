@@ -106,8 +106,8 @@ impl RuleStore {
     }
 }
 
-/// The columns of every table, as the rules in force know them.
-fn keep_columns(old: &Topology, new: &mut Topology) -> Result<(), String> {
+/// The columns of every table, as other rules know them.
+pub(super) fn keep_columns(old: &Topology, new: &mut Topology) -> Result<(), String> {
     let known = |name: &str| {
         let id = (0..).map(TableId).take(old.tables.len()).find(|id| old.full_name(*id) == name)?;
         old.table_of(id).schema.clone()
