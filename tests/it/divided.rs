@@ -163,7 +163,7 @@ async fn sides_that_could_both_give_a_key_away_are_not_divided() {
     shop.carry_over().await;
     shop.in_step().await;
     let why = shop.refused("writes = 5").await;
-    assert!(why.contains("SHD1613") && why.contains("orders"), "{why}");
+    assert!(why.contains("SHD1612") && why.contains("orders"), "{why}");
 }
 
 #[tokio::test]

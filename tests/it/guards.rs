@@ -109,7 +109,7 @@ async fn a_row_that_was_written_last_and_differs_undoes_the_switch() {
     changed_behind(&shop, 1, &mut connection).await;
     let differs = format!("{}.users 1: different in email", shop.name);
     let why = shop.refused(THERE).await;
-    assert!(why.contains("SHD1612") && why.contains(&differs), "{why}");
+    assert!(why.contains("SHD1613") && why.contains(&differs), "{why}");
     let of = shop.of_move();
     assert_eq!(
         (&of["writes"], &of["phase"], &of["mismatches"]),
@@ -141,7 +141,7 @@ async fn a_row_that_was_written_last_and_differs_undoes_the_switch() {
     .await;
     legacy.query_drop("DELETE FROM users WHERE id = 2").await.unwrap();
     let why = shop.refused(BACK).await;
-    assert!(why.contains("SHD1612") && why.contains("users 2: missing"), "{why}");
+    assert!(why.contains("SHD1613") && why.contains("users 2: missing"), "{why}");
     shop.run(&["move", "repair", "shop"]);
     shop.run(&["move", "verify", "shop"]);
     shop.save(&format!("# repaired\n{BACK}")).await;
@@ -158,7 +158,7 @@ async fn what_double_write_wrote_last_is_compared_where_no_stream_follows() {
     shop.carry_over().await;
     changed_behind(&shop, 2, &mut connection).await;
     let why = shop.refused(&format!("{lines}\n{THERE}")).await;
-    assert!(why.contains("SHD1612") && why.contains("users 2: different in email"), "{why}");
+    assert!(why.contains("SHD1613") && why.contains("users 2: different in email"), "{why}");
     shop.run(&["move", "repair", "shop"]);
     shop.run(&["move", "verify", "shop"]);
     shop.save(&format!("{lines}\n{THERE}\n# repaired")).await;
@@ -184,7 +184,7 @@ async fn a_switch_whose_last_rows_cannot_be_compared_in_time_is_undone() {
         shop.proxy.go_on();
     };
     let (why, ()) = tokio::join!(shop.refused(&there), lock);
-    assert!(why.contains("SHD1612") && why.contains("had not ended after 5000 ms"), "{why}");
+    assert!(why.contains("SHD1613") && why.contains("had not ended after 5000 ms"), "{why}");
     assert_eq!(shop.of_move()["writes"], "source");
     blocker.query_drop("UNLOCK TABLES").await.unwrap();
     shop.save(&format!("{there}\n# unlocked")).await;

@@ -132,13 +132,13 @@ fn shares_of_writes_go_over_and_come_back_behind_a_barrier() {
     );
     let numbered =
         sorted(&with_columns("", "number"), &with_columns(one, "number"), Synced::Yes, SourceKept::Yes);
-    assert!(numbered.contains("refused SHD1613"), "{numbered}");
+    assert!(numbered.contains("refused SHD1612"), "{numbered}");
     let mut unique = with_columns(one, "id");
     let schema = unique.tables[0].schema.as_deref().cloned().unwrap();
     let key = UniqueKey { name: "numbers".into(), columns: vec!["number".into()] };
     rules::attach(&mut unique, TableId(0), TableSchema { unique: vec![key], ..schema }.into()).unwrap();
     let further = sorted(&with_columns("", "id"), &unique, Synced::Yes, SourceKept::Yes);
-    assert!(further.contains("refused SHD1613"), "{further}");
+    assert!(further.contains("refused SHD1612"), "{further}");
     let left = sorted(
         &with_columns(one, "id"),
         &rules::load(BASE, &|_| None, 1).unwrap(),
