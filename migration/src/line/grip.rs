@@ -83,8 +83,9 @@ impl Grip {
         };
         let (server, mut connection) = self.begun.remove(at);
         let done = connection.query_drop(statement).await;
+        let done = done.map_err(|error| WorkError::from(error).at(&server));
         self.begun.push((server, connection));
-        Ok(done?)
+        done
     }
 
     /// Is that physical table of the other side one that was locked here?
@@ -129,7 +130,7 @@ impl Grip {
 
 async fn by_itself(pool: &Pool, server: &Server, statement: Vec<u8>) -> Result<(), WorkError> {
     let mut connection = pool.take(server).await?;
-    connection.query_drop(statement).await?;
+    connection.query_drop(statement).await.map_err(|error| WorkError::from(error).at(server))?;
     pool.give(server, connection);
     Ok(())
 }
