@@ -38,6 +38,7 @@ pub mod repair;
 pub mod replication;
 pub mod report;
 pub mod retention;
+mod room;
 pub mod schedule;
 pub mod schema;
 pub mod sequence;

@@ -8,6 +8,7 @@ use shardway_routing::topology::{BackendId, MoveId, Node, Placement, Server, Sid
 use crate::filter::Filter;
 use crate::image::{Image, ImageShape, Key, quoted};
 use crate::owners::Division;
+use crate::room;
 use crate::stream::Change;
 
 /// A table on its way.
@@ -69,6 +70,9 @@ pub enum WorkError {
     /// The same may succeed at once.
     #[error("{0}")]
     Interrupted(String),
+    /// A server cannot store any more.
+    #[error("{server} has no room left: {message}; make room on its disk")]
+    Full { server: String, message: String },
 }
 
 impl WorkError {
@@ -77,6 +81,17 @@ impl WorkError {
     pub fn of(self, work: &str) -> WorkError {
         let told = format!("{work}: {self}");
         if self.is_passing() { WorkError::Interrupted(told) } else { WorkError::Stopped(told) }
+    }
+
+    /// The same, with the server where it happened if that is what somebody has to know.
+    #[must_use]
+    pub fn at(self, server: &Server) -> WorkError {
+        match self {
+            WorkError::Server(mysql_async::Error::Server(error)) if room::is_lacking(&error) => {
+                WorkError::Full { server: format!("{}:{}", server.host, server.port), message: error.message }
+            }
+            other => other,
+        }
     }
 
     /// Is a server away, or was it a moment ago? Then it takes longer than a lock does.
@@ -93,15 +108,18 @@ impl WorkError {
     }
 
     /// Can the same succeed later without anybody's help? A lost connection, a lock that somebody held, a server that
-    /// was shutting down or read-only for a moment.
+    /// was shutting down or read-only for a moment; also a full disk, which others may empty as they have filled it.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         const CODES: &[u16] =
             &[1040, 1053, 1077, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1836, 1927, 2006, 2013];
         match self {
-            WorkError::Server(mysql_async::Error::Server(error)) => CODES.contains(&error.code),
+            WorkError::Server(mysql_async::Error::Server(error)) => {
+                CODES.contains(&error.code) || room::is_lacking(error)
+            }
             WorkError::Server(mysql_async::Error::Io(_) | mysql_async::Error::Driver(_))
             | WorkError::Interrupted(_)
+            | WorkError::Full { .. }
             | WorkError::Conflict { .. }
             | WorkError::OnSeveral { .. } => true,
             WorkError::Server(_)

@@ -1,7 +1,7 @@
 //! Alerts and the throttle on a real move: what fires, who is told and when, and what becomes of the copy.
 
 mod listener;
-mod mute;
+pub(crate) mod mute;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

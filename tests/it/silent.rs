@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use shardway_tests::load::Load;
-use shardway_tests::{Shop, until};
+use shardway_tests::{Proxy, Server, Shop, until};
 
+use super::alerts::mute::Mute;
 use super::copies::ends_equal;
 use super::moving::with_rows;
 
@@ -77,4 +78,36 @@ async fn a_comparison_ends_when_a_server_is_silent() {
     holder.query_drop("UNLOCK TABLES").await.unwrap();
     shop.in_step().await;
     shop.run(&["move", "verify", "shop", "--mode", "exact"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_answers_no_question_keeps_nobody_from_hearing_of_the_others() {
+    let (quiet, mut other) = tokio::join!(Server::start(), Server::start());
+    for server in [&quiet, &other] {
+        server.run("CREATE DATABASE shop").await;
+    }
+    let mute = Mute::before(quiet.port(), "SELECT VERSION()");
+    let backend = |name: &str, port: u16| {
+        format!("[backends.{name}]\nprimary = \"mysql://shop:shop@127.0.0.1:{port}/shop\"\n")
+    };
+    let rules = format!(
+        "{}{}[databases.shop]\ndefault = \"other\"\n",
+        backend("a_quiet_one", mute.port()),
+        backend("other", other.port())
+    );
+    let proxy = Proxy::start(&rules).await;
+    let is = async |name: &str, state: &str| {
+        until(&format!("{name} is {state}"), Duration::from_secs(60), async || {
+            let status = proxy.status();
+            let of = status["backends"].as_array()?.iter().find(|of| of["name"] == name)?;
+            (of["state"] == state).then_some(())
+        })
+        .await;
+    };
+    is("a_quiet_one", "down").await;
+    other.kill9();
+    is("other", "down").await;
+    other.restart().await;
+    is("other", "up").await;
+    assert!(mute.was_asked());
 }

@@ -6,6 +6,7 @@
 mod certificates;
 mod chance;
 mod cluster;
+mod disk;
 mod launch;
 pub mod load;
 mod operator;

@@ -217,6 +217,15 @@ impl Server {
         done.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where its files are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Lets the server stop answering while its connections stay, until [`Server::thaw`].
     pub fn freeze(&self) {
         self.signal("-STOP");
@@ -317,13 +326,12 @@ fn run(flavour: Flavour, folder: &Path, port: u16, options: &[String]) -> Child 
     // A server that starts removes what looks like a temporary table in its folder for them, also another server's.
     fs::create_dir_all(folder.join("tmp")).expect("the folder is writable");
     let at = |name: &str| inside(flavour, &folder.join(name)).display().to_string();
-    let mut command = match flavour {
-        Flavour::MariaDb => bound("mariadbd"),
-        Flavour::MySql => {
-            let mut command = bound("chroot");
-            command.arg(chroot()).arg("mysqld");
-            command
-        }
+    let mut command = bound("env");
+    // A file that may not grow is a full disk to a server that is not killed for trying.
+    command.arg("--ignore-signal=XFSZ");
+    match flavour {
+        Flavour::MariaDb => command.arg("mariadbd"),
+        Flavour::MySql => command.arg("chroot").arg(chroot()).arg("mysqld"),
     };
     command.args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
     command.args([

@@ -105,7 +105,7 @@ impl Lanes {
                 return Ok(());
             }
             let parts = parts(lane, tables, batch, other, hasher);
-            lane.write(stream, parts, position, number).await
+            lane.write(stream, parts, position, number).await.map_err(|error| error.at(&lane.server))
         });
         futures_util::future::try_join_all(writes).await.map(|_| ())
     }

@@ -281,6 +281,9 @@ impl Tail {
     fn stopped_because(&self) -> WorkError {
         match self.state() {
             TailState::Stopped { reason, .. } => WorkError::Stopped(reason),
+            TailState::Waiting { reason } => {
+                WorkError::Interrupted(format!("the stream began anew: {reason}"))
+            }
             _ => WorkError::Interrupted("the stream began anew".into()),
         }
     }

@@ -7,6 +7,8 @@
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unique;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

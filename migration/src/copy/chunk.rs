@@ -225,7 +225,7 @@ async fn copy(
         connection.query_drop("BEGIN").await?;
         for (end, images) in ends.iter().zip(&homes) {
             if end.server.is_same_process(server) {
-                insert(connection, shape, &end.table, images).await?;
+                insert(connection, shape, &end.table, images).await.map_err(|error| error.at(server))?;
             }
         }
         // The first server's transaction has the progress row, so it is committed last.

@@ -151,7 +151,8 @@ impl<'a> Walk<'a> {
             }
             connection.query_drop("BEGIN").await?;
             for statement in self.table.shape.replace(&end.table, images) {
-                connection::write(connection, &statement).await?;
+                let written = connection::write(connection, &statement).await;
+                written.map_err(|error| error.at(&end.server))?;
             }
             connection.query_drop("COMMIT").await?;
         }

@@ -84,6 +84,7 @@ impl Grip {
         };
         let (server, mut connection) = self.begun.remove(at);
         let done = connection::write(&mut connection, statement).await;
+        let done = done.map_err(|error| error.at(&server));
         self.begun.push((server, connection));
         done
     }
@@ -133,7 +134,7 @@ async fn by_itself(pool: &Pool, server: &Server, statement: &Write) -> Result<()
     if statement.is_lenient() {
         connection.query_drop("BEGIN").await?;
     }
-    connection::write(&mut connection, statement).await?;
+    connection::write(&mut connection, statement).await.map_err(|error| error.at(server))?;
     if statement.is_lenient() {
         connection.query_drop("COMMIT").await?;
     }

@@ -19,7 +19,7 @@ use shardway_routing::rules;
 use shardway_routing::schema::TableSchema;
 use shardway_routing::topology::{BackendId, Node, Side, TableId, Topology};
 
-use crate::control_connection;
+use crate::control_connection::{answer_within, connect};
 use crate::durable;
 use crate::shared::{Announcement, Shared, UTF8MB4};
 use crate::wire::charset::SessionCharset;
@@ -306,7 +306,7 @@ impl Servers<'_> {
     async fn ask(&mut self, topology: &Topology, place: &Place) -> Answer {
         let id = place.node.backend;
         let Some(connection) = self.connection(topology, id).await else { return Answer::Silent };
-        match schema::read(connection, &place.database, &place.node.table).await {
+        match answer_within(schema::read(connection, &place.database, &place.node.table)).await {
             Ok(Some(columns)) => Answer::Told(Box::new(columns)),
             Ok(None) => Answer::NoTable,
             Err(error) => {
@@ -325,8 +325,8 @@ impl Servers<'_> {
                 None
             } else {
                 let opened = async {
-                    let mut connection = control_connection::connect(&backend.primary).await?;
-                    let server = announcement(&mut connection).await?;
+                    let mut connection = connect(&backend.primary).await?;
+                    let server = answer_within(announcement(&mut connection)).await?;
                     Ok::<_, mysql_async::Error>((connection, server))
                 };
                 match opened.await {
@@ -348,7 +348,7 @@ impl Servers<'_> {
     async fn close(self) {
         for connection in self.open.into_values().flatten() {
             // What was told is told, however the connection ends.
-            let _ = connection.disconnect().await;
+            let _ = answer_within(connection.disconnect()).await;
         }
     }
 }

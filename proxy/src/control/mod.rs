@@ -29,11 +29,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use mysql_async::prelude::Queryable as _;
+use shardway_routing::topology::Backend;
 
 use crate::admin;
 use crate::console;
-use crate::control_connection;
+use crate::control_connection::{answer_within, connect};
 use crate::shared::Shared;
 use by_hand::Hands;
 use moves::Moves;
@@ -139,22 +141,27 @@ async fn probe(control: Arc<Control>) {
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
         let snapshot = control.shared.snapshot();
-        for backend in &snapshot.topology.backends {
-            let health = control.shared.health(&backend.name);
-            let asked = async {
-                let mut connection = control_connection::connect(&backend.primary).await?;
-                let version: Option<String> = connection.query_first("SELECT VERSION()").await?;
-                connection.disconnect().await?;
-                Ok::<_, mysql_async::Error>(version)
-            };
-            match asked.await {
-                Ok(version) => health.answered(version.as_deref()),
-                Err(error) => health.failed(&error.to_string()),
-            }
-        }
+        // At once, so that a backend which says nothing keeps nobody from learning about the others.
+        join_all(snapshot.topology.backends.iter().map(|backend| look(&control.shared, backend))).await;
         control.store.refresh_functions().await;
         if control.store.is_incomplete() {
             control.store.complete().await;
         }
+    }
+}
+
+/// Asks one backend, which has a few seconds to answer.
+async fn look(shared: &Shared, backend: &Backend) {
+    let health = shared.health(&backend.name);
+    let asked = async {
+        let mut connection = connect(&backend.primary).await?;
+        let version: Option<String> = answer_within(connection.query_first("SELECT VERSION()")).await?;
+        // What was told is told, however the connection ends.
+        let _ = answer_within(connection.disconnect()).await;
+        Ok::<_, mysql_async::Error>(version)
+    };
+    match asked.await {
+        Ok(version) => health.answered(version.as_deref()),
+        Err(error) => health.failed(&error.to_string()),
     }
 }

@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable as _;
 use shardway_routing::stored::{self, StoredFunction};
 use shardway_routing::topology::{BackendId, DatabaseId, Server, Topology};
 
-use crate::control_connection;
+use crate::control_connection::{answer_within, connect};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -57,19 +57,18 @@ impl Stored {
     }
 
     async fn ask(&self, server: &Server, carried: &[Carried]) -> Result<(), mysql_async::Error> {
-        let mut connection = control_connection::connect(server).await?;
+        let mut connection = connect(server).await?;
         for (_, schema) in carried {
-            let found: Vec<(String, Option<String>)> = connection
-                .exec(
-                    "SELECT CONVERT(ROUTINE_NAME USING utf8mb4), CONVERT(ROUTINE_DEFINITION USING utf8mb4) \
-                     FROM information_schema.ROUTINES WHERE ROUTINE_TYPE = 'FUNCTION' AND ROUTINE_SCHEMA = ?",
-                    (&schema.2,),
-                )
-                .await?;
+            let routines = connection.exec::<(String, Option<String>), _, _>(
+                "SELECT CONVERT(ROUTINE_NAME USING utf8mb4), CONVERT(ROUTINE_DEFINITION USING utf8mb4) \
+                 FROM information_schema.ROUTINES WHERE ROUTINE_TYPE = 'FUNCTION' AND ROUTINE_SCHEMA = ?",
+                (&schema.2,),
+            );
+            let found = answer_within(routines).await?;
             let found = found.into_iter().map(|(name, text)| StoredFunction { name, text }).collect();
             self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(schema.clone(), found);
         }
-        connection.disconnect().await
+        answer_within(connection.disconnect()).await
     }
 
     fn has_told(&self, schema: &Schema) -> bool {
