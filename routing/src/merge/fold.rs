@@ -78,6 +78,9 @@ pub fn fold(folding: &Folding, columns: &[Column], rows: Vec<Row>) -> Result<Vec
     Ok(whole)
 }
 
+/// A column's place, and its value.
+type Placed = (usize, Option<Vec<u8>>);
+
 /// A row that all shards' parts have gone into.
 struct Group<'a> {
     folding: &'a Folding,
@@ -86,7 +89,7 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn averages(&self) -> Result<Vec<(usize, Option<Vec<u8>>)>, Refusal> {
+    fn averages(&self) -> Result<Vec<Placed>, Refusal> {
         let mut averages = Vec::new();
         for (at, part) in self.folding.parts.iter().enumerate() {
             if let Part::Average { sum, count } = *part {
