@@ -34,18 +34,23 @@ impl Division {
     }
 }
 
-/// The side that owns the row under a primary key, where that alone need not tell the shard key. Of rows that differ in it
-/// the one counts whose owner has it; `authority` owns what nobody has.
+/// The side that owns the row under a primary key, where that alone need not tell the shard key. `authority` owns what nobody
+/// has. `None`: each side has a row of its own there, and a person must say which one goes.
 ///
 /// # Errors
 /// Whatever the servers report.
-pub async fn of_key(pool: &Pool, table: &MovingTable, key: &Key, authority: Side) -> Result<Side, WorkError> {
-    let Some(division) = table.division() else { return Ok(authority) };
+pub async fn of_key(
+    pool: &Pool,
+    table: &MovingTable,
+    key: &Key,
+    authority: Side,
+) -> Result<Option<Side>, WorkError> {
+    let Some(division) = table.division() else { return Ok(Some(authority)) };
     if let Some(shard_key) = table.shard_key_of(key) {
-        return Ok(division.owner(&shard_key));
+        return Ok(Some(division.owner(&shard_key)));
     }
     let rest = table.shape.with_keys(std::slice::from_ref(key));
-    let mut told = None;
+    let (mut told, mut owners) = (None, Vec::new());
     for side in [authority.other(), authority] {
         for end in table.origins(side) {
             let mut connection = pool.take(&end.server).await?;
@@ -54,11 +59,14 @@ pub async fn of_key(pool: &Pool, table: &MovingTable, key: &Key, authority: Side
             for shard_key in rows.iter().filter_map(|image| table.shard_key(image)) {
                 let owner = division.owner(&shard_key);
                 if owner == side {
-                    return Ok(side);
+                    owners.push(side);
                 }
                 told = told.or(Some(owner));
             }
         }
     }
-    Ok(told.unwrap_or(authority))
+    Ok(match owners.as_slice() {
+        [] => told.or(Some(authority)),
+        [owner, others @ ..] => others.iter().all(|other| other == owner).then_some(*owner),
+    })
 }

@@ -101,7 +101,9 @@ pub async fn run(
             let failed = Ended::failed("the move has no such table, or the key cannot be read".into());
             return Ok(vec![outcome(failed)]);
         };
-        let authority = owners::of_key(&pool, of, &key, authority).await?;
+        let Some(authority) = owners::of_key(&pool, of, &key, authority).await? else {
+            return Ok(vec![outcome(Ended::failed(of.on_several(&key).to_string()))]);
+        };
         let mut outcomes = Vec::new();
         for copy in of.by_copy(authority) {
             let work = Work { move_name, table: &copy, authority, pool: &pool, run: policy.run };

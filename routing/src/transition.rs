@@ -23,6 +23,14 @@ pub trait Facts {
     fn synced(&self, move_name: &str) -> Synced;
     fn source_kept(&self, move_name: &str) -> SourceKept;
     fn cleaned(&self, move_name: &str) -> Cleaned;
+    fn carried(&self, move_name: &str) -> Carried;
+}
+
+/// Have rows of a move's tables gone to the other side, or do they?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    Yes,
+    No,
 }
 
 /// Has the target every row of the source, and every write since?
@@ -169,7 +177,14 @@ impl Changes<'_> {
             };
             if let Some(old) = before.map(|before| self.old.table_of(before)).filter(|old| old.id != new.id) {
                 let rule = format!("tables.{}.id", new.name);
-                self.changes.push(Change::instant(rule, generated(old), generated(new)));
+                let is_divided =
+                    new.moving.as_ref().is_some_and(|of| self.new.move_of(of.by).divided.is_some());
+                let effect = if is_divided {
+                    Effect::Refused(refusal::INDIVISIBLE.because(format!("other ids of {}", new.name)))
+                } else {
+                    Effect::Instant
+                };
+                self.add(&rule, generated(old), generated(new), effect, 0);
             }
             let is = authority(self.new, new);
             let moves = |topology: &Topology, table: &Table| {
@@ -230,7 +245,7 @@ impl Changes<'_> {
     fn comes_late(&self, new: &Table) -> Option<Refusal> {
         let name = &self.new.move_of(new.moving.as_ref()?.by).name;
         let is_new = self.old.moves.iter().all(|of| of.name != *name);
-        let is_late = !is_new && self.facts.synced(name) == Synced::Yes;
+        let is_late = !is_new && self.facts.carried(name) == Carried::Yes;
         let why = || {
             format!(
                 "{} would join {name}, which carries over no more rows: give it a move of its own",

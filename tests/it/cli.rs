@@ -80,7 +80,8 @@ fn check_prints_the_problems_of_both_files() {
 fn what_no_move_can_have_is_a_usage_error_and_no_file_is_touched() {
     let empty = tempfile::Builder::new().prefix("shardway-").tempdir().unwrap();
     for (arguments, told_of) in [
-        ("--writes bogus", "possible values: source, target"),
+        ("--writes bogus", "source or target, or it is a percentage"),
+        ("--writes 100.5", "from 0 to 100"),
         ("--double-write bogus", "possible values: off, async, sync, strict"),
         ("--reads 101", "from 0 to 100"),
         ("--reads=-1", "from 0 to 100"),

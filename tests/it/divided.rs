@@ -81,9 +81,18 @@ async fn each_side_owns_its_keys_and_has_the_others() {
     ] {
         connection.query_drop(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
+    connection.exec_drop("INSERT INTO orders (user_id, amount) VALUES (?, ?)", (4, 10)).await.unwrap();
+    connection
+        .exec_drop("INSERT INTO orders (id, user_id, amount) VALUES (?, ?, ?)", (None::<u64>, 2, 11))
+        .await
+        .unwrap();
+    assert!(connection.last_insert_id().is_some_and(|id| id > 1_000_000), "the clock's");
+    let given =
+        connection.exec_drop("INSERT INTO orders (id, user_id, amount) VALUES (?, ?, ?)", (900, 2, 12)).await;
+    assert!(server_error(&given.unwrap_err()).1.contains("SHD1443"));
     assert_eq!(
         rows(&mut connection, "SELECT amount FROM orders ORDER BY amount").await.unwrap(),
-        ["1.50", "7.00", "8.00", "9.00"]
+        ["1.50", "7.00", "8.00", "9.00", "10.00", "11.00"]
     );
     assert_eq!(same(&shop, 0, "users_1", "SELECT name FROM users WHERE id = 1").await, "there");
     assert_eq!(same(&shop, 1, "users_2", "SELECT name FROM users WHERE id = 2").await, "again");
@@ -149,6 +158,7 @@ async fn what_might_reach_rows_of_the_other_side_is_refused() {
         ("writes = 5\nshadow_reads = 1", "shadow_reads"),
         ("writes = 5\ncapture = \"none\"\ndouble_write = \"sync\"", "capture = \"binlog\""),
         ("writes = 101", "0 to 100"),
+        ("writes = 5\nfunctions = { writes_of = [\"users\"] }", "writes_of"),
         ("writes = \"both\"", "none of source, target"),
     ] {
         let why = shop.refused(&format!("{lines}{IDS}")).await;
@@ -232,10 +242,7 @@ async fn a_read_of_both_sides_does_not_wait_for_ever() {
 #[tokio::test]
 async fn a_comparison_knows_who_is_right_about_which_row() {
     let (shop, mut connection) = divided(LISTED).await;
-    connection
-        .query_drop("INSERT INTO orders (id, user_id, amount) VALUES (3, 4, 4), (4, 4, 5)")
-        .await
-        .unwrap();
+    connection.query_drop("INSERT INTO orders (user_id, amount) VALUES (4, 4), (4, 5)").await.unwrap();
     same(&shop, 0, "orders_0", "SELECT COUNT(*) FROM users WHERE user_id = 4").await;
     let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
     // By no log, so that no stream carries it.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use shardway_routing::rules;
 use shardway_routing::topology::Topology;
-use shardway_routing::transition::{Change, Cleaned, Effect, Facts, SourceKept, Synced, transition};
+use shardway_routing::transition::{Carried, Change, Cleaned, Effect, Facts, SourceKept, Synced, transition};
 
 const STAGES: [&str; 8] = [
     "1-source-only",
@@ -27,6 +27,10 @@ impl Facts for Done {
 
     fn source_kept(&self, _: &str) -> SourceKept {
         self.1
+    }
+
+    fn carried(&self, _: &str) -> Carried {
+        Carried::Yes
     }
 
     fn cleaned(&self, _: &str) -> Cleaned {

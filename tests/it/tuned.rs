@@ -46,7 +46,7 @@ async fn copies(shop: &Shop) {
 }
 
 /// The rules without the move and its tables: everything is on the legacy server, as it was.
-fn without(shop: &Shop) -> String {
+pub(super) fn without(shop: &Shop) -> String {
     let rules = shop.rules();
     let (servers, tables) = rules.split_at(rules.find("[tables.users]").unwrap());
     format!("{servers}{}", &tables[tables.find("[tables.regions]").unwrap()..])

@@ -52,7 +52,8 @@ pub fn save(database: &str, stream: &StreamName, lane: usize, position: &Positio
 pub fn mark_ours(database: &str, move_name: &str) -> String {
     let StreamName(name) = StreamName::new(move_name, 0, "");
     format!(
-        "REPLACE INTO {}.{TABLE} (stream, lane, file, position, gtids, batch) VALUES (x'{}', 0, '', 0, NULL, {})",
+        "INSERT INTO {}.{TABLE} (stream, lane, file, position, gtids, batch) VALUES (x'{}', 0, '', 0, NULL, {}) \
+         ON DUPLICATE KEY UPDATE batch = VALUES(batch)",
         quoted(database),
         hex(name.as_bytes()),
         rand::random::<u64>()

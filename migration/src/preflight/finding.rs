@@ -142,7 +142,7 @@ registry! {
     TARGET_TRIGGER = "PF305" "target_trigger" Refused Never "a trigger of the target would fire for every row that is carried over", "drop it until the move is done";
     WRITTEN_BY = "PF306" "written_by" Refused Operator "a trigger or event names the table, and goes on to do so on the source after the switch", "drop it, or waive this if it does not write the table";
     VIEW = "PF307" "view" Refused Operator "a view shows the source's table, which is not written after the switch", "make the view anew where the rows go, or waive this";
-    OTHER_MOVE = "PF401" "other_move" Refused Never "another move has the same table", "finish or abort it first";
+    OTHER_MOVE = "PF401" "other_move" Refused Never "another move has the same table", "finish it, or take it out of the rules, first";
     OTHER_MOVER = "PF402" "other_mover" Refused Operator "another mover has left its position here", "finish its move with the rule file that began it, or waive this if it has ended for good";
     WAIVER_IDLE = "PF403" "waiver_idle" Warning Never "a waiver that waives nothing", "take it out of the list";
 }

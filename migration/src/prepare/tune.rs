@@ -181,7 +181,7 @@ async fn record(
             Some(owner) if owner == by && holding == database => return Ok(Recorded::Before),
             Some(owner) => {
                 return Err(WorkError::Stopped(format!(
-                    "{}: move `{owner}` has set `{name}` (recorded in `{holding}`); finish or abort it first",
+                    "{}: move `{owner}` has set `{name}` (recorded in `{holding}`); finish it, or take it out of the rules, first",
                     backend.name
                 )));
             }

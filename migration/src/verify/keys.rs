@@ -53,15 +53,19 @@ pub(super) async fn settle(
     if table.of.division().is_none() {
         return of_one_owner(table, converge, suspects, progress).await;
     }
-    let (mut here, mut there) = (Vec::new(), Vec::new());
+    let (mut here, mut there, mut nobodys) = (Vec::new(), Vec::new(), Vec::new());
     for key in suspects {
-        let owner = owners::of_key(table.pool, table.of, key, table.authority).await?;
-        if owner == table.authority { &mut here } else { &mut there }.push(key.clone());
+        match owners::of_key(table.pool, table.of, key, table.authority).await? {
+            Some(owner) if owner == table.authority => here.push(key.clone()),
+            Some(_) => there.push(key.clone()),
+            None => nobodys.push(key.clone()),
+        }
     }
     let mut settled = of_one_owner(table, converge, &here, progress).await?;
     let others = of_one_owner(&table.seen_from(table.authority.other()), converge, &there, progress).await?;
     settled.faults.extend(others.faults);
     settled.undecided.extend(others.undecided);
+    settled.undecided.extend(nobodys);
     Ok(settled)
 }
 

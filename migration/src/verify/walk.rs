@@ -16,6 +16,8 @@ use crate::converge::Converge;
 use crate::image::{Key, Range};
 use crate::tables::WorkError;
 
+/// Rows of a table that are found to differ, one by one, before a comparison is given up.
+const FOUND_MAX: usize = 100_000;
 /// Rows of a range on one node, at most.
 const RANGE: u64 = 50_000;
 /// Ranges of so few rows are compared row by row.
@@ -70,6 +72,13 @@ pub(super) async fn walk(
         all.other.add(&part.other);
         all.settled.faults.extend(part.settled.faults);
         all.settled.undecided.extend(part.settled.undecided);
+        let found = all.settled.faults.len() + all.settled.undecided.len();
+        if found >= FOUND_MAX {
+            return Err(WorkError::Stopped(format!(
+                "{}: at least {found} rows differ, which is no drift: the comparison ends here",
+                table.of.name
+            )));
+        }
     }
 }
 

@@ -25,8 +25,7 @@ const EVERY: Duration = Duration::from_millis(500);
 const TRIES: u32 = 6;
 
 /// Phases in which a person must do something before anything goes on.
-const AT_REST: [&str; 8] =
-    ["Draft", "Synced", "ReverseSync", "Paused", "Cleaned", "Done", "Aborted", "Failed"];
+const AT_REST: [&str; 7] = ["Draft", "Synced", "Divided", "ReverseSync", "Paused", "Done", "Failed"];
 
 /// How a report is shown.
 enum View {

@@ -214,8 +214,10 @@ impl RuleStore {
         let Loaded { topology, settings, unconfirmed } = self.load(text, version).await?;
         let mut before = self.before()?;
         if self.shared.snapshot().topology.version == 0 {
-            // Keys of lists are what their column makes of them.
-            at_once::keep_columns(&topology, &mut before.topology)?;
+            // Keys of lists are what their column makes of them. A table that has changed since stays without.
+            if let Err(error) = at_once::keep_columns(&topology, &mut before.topology) {
+                tracing::warn!(error, "the rules that were in force do not fit the tables as they are");
+            }
         }
         let change = transition(&before.topology, &topology, &*self.moves);
         let refusals: Vec<String> =

@@ -42,6 +42,9 @@ impl Check<'_> {
         if of.history.is_some() || of.shadow_reads > 0 {
             report("goes without `history` and `shadow_reads`: neither side is the older one");
         }
+        if of.functions.writes_of.is_some() {
+            report("divides every table of the move, so `functions.writes_of` has nothing to say");
+        }
         for table in of.tables.iter().map(|id| self.topology.table_of(*id)) {
             if !matches!(table.placement, Placement::Sharded(_)) {
                 report(&format!("is of shard keys, and `{}` has none", table.name));

@@ -18,6 +18,10 @@ impl Facts for Known {
     fn cleaned(&self, _: &str) -> Cleaned {
         Cleaned::No
     }
+
+    fn carried(&self, _: &str) -> Carried {
+        Carried::Yes
+    }
 }
 
 /// A move whose cleanup is done.
@@ -34,6 +38,10 @@ impl Facts for Tidied {
 
     fn cleaned(&self, _: &str) -> Cleaned {
         Cleaned::Yes
+    }
+
+    fn carried(&self, _: &str) -> Carried {
+        Carried::No
     }
 }
 

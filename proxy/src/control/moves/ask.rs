@@ -39,6 +39,9 @@ pub(super) struct BothSides {
 
 /// Rows and bytes that one shard's answer to a client's question may have.
 const ROWS_MAX: usize = 10_000;
+/// The same of what operators ask, who may wait.
+const ROWS_MAX_OF_OPERATORS: usize = 1_000_000;
+const BYTES_MAX_OF_OPERATORS: usize = 64 << 20;
 const BYTES_MAX: usize = 4 << 20;
 
 /// What is asked, and as whom.
@@ -211,7 +214,7 @@ impl BothSides {
         asker: Asker<'_>,
     ) -> Result<Part, Unanswered> {
         let (rows_max, bytes_max) = match asker {
-            Asker::Operator => (usize::MAX, usize::MAX),
+            Asker::Operator => (ROWS_MAX_OF_OPERATORS, BYTES_MAX_OF_OPERATORS),
             Asker::Client(_) => (ROWS_MAX, BYTES_MAX),
         };
         let kind = Kind { backend: leg.backend, database, asker };

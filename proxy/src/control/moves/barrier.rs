@@ -12,16 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardway_migration::fence;
-use shardway_migration::position::Position;
-use shardway_migration::prepare;
 use shardway_migration::report::Touched;
-use shardway_migration::stamps;
-use shardway_migration::stream;
 use shardway_migration::tables::{self, MovingTable};
 use shardway_routing::gray;
 use shardway_routing::refusal;
-use shardway_routing::topology::{DoubleWrite, Move, MoveId, Owners, Seen, Server, Side, Topology};
+use shardway_routing::topology::{DoubleWrite, Move, MoveId, Owners, Seen, Side, Topology};
 
+use super::starts::starts;
 use super::state::{Authority, MoveState, Pending};
 use super::touched::Unready;
 use super::{Moves, journal, moves};
@@ -29,7 +26,6 @@ use tokio::sync::RwLockWriteGuard;
 
 use crate::control::deadline::Deadline;
 use crate::control::steps::{Step, reached};
-use crate::control_connection;
 
 /// How long a change of the rules waits for repairs to end.
 const REPAIRS_MAX: Duration = Duration::from_secs(10);
@@ -89,9 +85,13 @@ impl Moves {
         for (by, of) in moves(new) {
             let before = old.moves.iter().find(|before| before.name == of.name);
             if before.is_none() && old.version > 0 {
-                // What an earlier move of this name has left to be put back stays known.
-                let anew =
-                    |state: &MoveState| MoveState { tuned: state.tuned.clone(), ..MoveState::default() };
+                // What an earlier move of this name has left to be put back stays known, and that its copies and positions
+                // are of other epochs.
+                let anew = |state: &MoveState| MoveState {
+                    tuned: state.tuned.clone(),
+                    epoch: state.epoch,
+                    ..MoveState::default()
+                };
                 self.states.change(&of.name, |state| *state = anew(state))?;
                 self.endings.forget(&of.name);
                 self.shared.shadow.forget(&of.name);
@@ -124,17 +124,11 @@ impl Moves {
             return Err("its streams are not followed, so nobody can tell what the other side lacks".into());
         }
         if flips || on {
-            for side in owners.sides() {
-                let passed = fence::pass(&moving, side, deadline.left());
-                let passed = deadline.bound("what was begun before had not ended", passed).await?;
-                passed.map_err(|error| error.to_string())?;
-            }
+            self.pass_fences(&of.name, owners, &moving, deadline).await?;
         }
         // Nothing that was written under the old rules may be on its way when the new ones begin.
         let caught_up = async {
-            for tail in self.tails(&of.name) {
-                tail.catch_up().await?;
-            }
+            self.streams_catch_up(&of.name).await?;
             if was != DoubleWrite::Off {
                 journal::drain(&self.shared, &moving, owner).await?;
             }
@@ -182,6 +176,34 @@ impl Moves {
             false => state.is_kept_by_double_write = false,
         })?;
         Ok(None)
+    }
+
+    /// Waits until nothing that was begun before writes to a side that owns keys.
+    async fn pass_fences(
+        &self,
+        name: &str,
+        owners: Owners<'_>,
+        moving: &[MovingTable],
+        deadline: Deadline,
+    ) -> Result<(), String> {
+        if let Owners::Divided { .. } = owners {
+            // Streams write on both sides, over connections that wait for each other: a lock between them would never come.
+            let quiet = deadline.bound("the streams had not caught up", self.streams_catch_up(name)).await?;
+            quiet.map_err(|error| format!("the sides cannot be brought up to date: {error}"))?;
+        }
+        for side in owners.sides() {
+            let passed = fence::pass(moving, side, deadline.left());
+            let passed = deadline.bound("what was begun before had not ended", passed).await?;
+            passed.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    async fn streams_catch_up(&self, name: &str) -> Result<(), tables::WorkError> {
+        for tail in self.tails(name) {
+            tail.catch_up().await?;
+        }
+        Ok(())
     }
 
     /// Saves what a switch is about to do, and stops the streams that it ends.
@@ -323,70 +345,4 @@ impl Moves {
             self.resume(&of.name).await;
         }
     }
-}
-
-/// Makes room for new numbers on a side that is about to own writes and did not own any, and tells where the streams of
-/// those that own some begin.
-async fn starts(
-    before: Owners<'_>,
-    of: &Move,
-    by: MoveId,
-    new: &Topology,
-    moving: &[MovingTable],
-) -> Result<BTreeMap<String, Position>, String> {
-    let mut starts = BTreeMap::new();
-    for side in of.owners().sides() {
-        // Before the positions are noted: a stream must not find the change of a definition.
-        if !before.include(side) {
-            let raised = prepare::raise_auto_increment(new, by, side).await;
-            for raised in raised.map_err(|error| error.to_string())? {
-                let (backend, table, next) = (raised.backend, raised.table, raised.to);
-                tracing::info!(r#move = of.name, backend, table, next, "a counter was raised");
-            }
-        }
-        starts.extend(positions(new, of, moving, side).await?);
-    }
-    Ok(starts)
-}
-
-/// The servers that a side's rows are read from, with the backend's name, each once.
-pub(super) fn servers(topology: &Topology, moving: &[MovingTable], side: Side) -> Vec<(String, Server)> {
-    let mut servers: Vec<(String, Server)> = Vec::new();
-    for end in moving.iter().flat_map(|table| table.origins(side)) {
-        if servers.iter().all(|(_, server)| !server.is_same_process(&end.server)) {
-            servers.push((topology.backend(end.backend).name.clone(), end.server.clone()));
-        }
-    }
-    servers
-}
-
-/// Where the streams of a side's servers are now, by backend; none where its changes are not seen.
-pub(super) async fn positions(
-    topology: &Topology,
-    of: &Move,
-    moving: &[MovingTable],
-    side: Side,
-) -> Result<BTreeMap<String, Position>, String> {
-    let mut positions = BTreeMap::new();
-    let seen = of.capture.seen(side);
-    if seen == Seen::Not {
-        return Ok(positions);
-    }
-    for (name, server) in servers(topology, moving, side) {
-        let position = async {
-            let mut connection =
-                control_connection::connect(&server).await.map_err(|error| error.to_string())?;
-            let position = match seen {
-                Seen::ByColumn(_) => stamps::now(&mut connection).await.map_err(|error| error.to_string())?,
-                Seen::ByLog | Seen::Not => {
-                    stream::current(&mut connection).await.map_err(|error| error.to_string())?
-                }
-            };
-            connection.disconnect().await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(position)
-        };
-        let position = position.await.map_err(|error| format!("{name} cannot be followed: {error}"))?;
-        positions.insert(name, position);
-    }
-    Ok(positions)
 }

@@ -17,7 +17,7 @@ use shardway_routing::gray;
 use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Side, Topology};
 
-use super::barrier::servers;
+use super::starts::servers;
 use super::{MoveState, Moves, guards, moves};
 use crate::control::Control;
 use crate::control::store::now_s;
@@ -55,7 +55,7 @@ impl MoveState {
     }
 
     /// Are there rows on both sides?
-    fn is_carried(&self) -> bool {
+    pub(super) fn is_carried(&self) -> bool {
         !matches!(self.state.phase(), Phase::Draft | Phase::Preflight | Phase::Prepare | Phase::Done)
     }
 }
@@ -75,6 +75,7 @@ impl Moves {
             let before = old.moves.iter().find(|before| before.name == of.name);
             if goes_over(before, of) && self.of(&of.name).is_carried() {
                 let waived = settings.moves.get(&of.name).map(|of| of.waive.clone()).unwrap_or_default();
+                let waived = for_now(of, waived);
                 let looked = async {
                     all_answer(new, by).await?;
                     let looked = tokio::time::timeout(LOOK_MAX, self.drifted(new, by, &waived)).await;
@@ -143,6 +144,13 @@ impl Moves {
     }
 }
 
+/// What of the findings that an operator accepts is acceptable now: triggers and events of the source end with a switch, but
+/// a division keeps the source, where they would write rows of keys that the target owns.
+fn for_now(of: &Move, mut waived: Vec<String>) -> Vec<String> {
+    waived.retain(|name| of.divided.is_none() || !["trigger", "written_by"].contains(&name.as_str()));
+    waived
+}
+
 /// A silent server is told at once.
 async fn all_answer(topology: &Topology, by: MoveId) -> Result<(), String> {
     let moving = tables::of_move(topology, by).map_err(|refusal| refusal.to_string())?;
@@ -176,7 +184,7 @@ pub(in crate::control) async fn look_always(control: Arc<Control>) {
             if !is_on_both || !control.moves.of(&of.name).is_carried() {
                 continue;
             }
-            let waived = control.moves.settings(&of.name).waive;
+            let waived = for_now(of, control.moves.settings(&of.name).waive);
             if let Err(error) = control.moves.drifted(&snapshot.topology, by, &waived).await {
                 tracing::debug!(r#move = of.name, error, "a move's tables cannot be looked at");
             }

@@ -148,7 +148,7 @@ impl Moves {
         if found.different > cap as u64 {
             let refused = format!(
                 "{} rows differ and at most {cap} may be repaired. Unless a stream was lost, or rows were deleted where \
-                 capture = \"timestamp\" does not see it, that is a bug, not drift: find it first. Then raise repair.cap in the rules, or empty the target's tables; and start again",
+                 capture = \"timestamp\" does not see it, that is a bug, not drift: find it first. Then raise repair.cap in the rules and start again; or take the move out of the rules, empty the target's tables, and put it back, which begins it anew",
                 found.different
             );
             let report = RepairReport::refused(refused, found.finished_at);

@@ -34,6 +34,7 @@ pub mod rollback;
 mod runner;
 mod schedule;
 mod shadowed;
+mod starts;
 mod state;
 mod tools;
 mod touched;
@@ -53,7 +54,7 @@ use shardway_migration::settings::{MoveSettings, Settings};
 use shardway_migration::tables::{self, MovingTable, WorkError};
 use shardway_routing::refusal;
 use shardway_routing::topology::{Move, MoveId, Topology};
-use shardway_routing::transition::{Cleaned, Facts, SourceKept, Synced};
+use shardway_routing::transition::{Carried, Cleaned, Facts, SourceKept, Synced};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -157,6 +158,10 @@ impl Facts for Moves {
         let of = self.of(move_name);
         let follows = matches!(of.state.phase(), Phase::Divided | Phase::ReverseSync);
         if follows && self.is_kept(move_name, &of) { SourceKept::Yes } else { SourceKept::No }
+    }
+
+    fn carried(&self, move_name: &str) -> Carried {
+        if self.of(move_name).is_carried() { Carried::Yes } else { Carried::No }
     }
 
     fn cleaned(&self, move_name: &str) -> Cleaned {

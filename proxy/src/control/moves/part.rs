@@ -19,9 +19,9 @@ use shardway_migration::stream;
 use shardway_migration::tables::{self, MovingTable};
 use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, Server, Side, Topology};
-use shardway_routing::transition::{Cleaned, Facts, SourceKept, Synced};
+use shardway_routing::transition::{Carried, Cleaned, Facts, SourceKept, Synced};
 
-use super::barrier::servers;
+use super::starts::servers;
 use super::state::{Authority, Pending};
 use super::{Moves, find};
 use crate::control::steps::{Step, reached};
@@ -167,6 +167,10 @@ pub(in crate::control) struct Parting<'a> {
 impl Facts for Parting<'_> {
     fn synced(&self, move_name: &str) -> Synced {
         self.facts.synced(move_name)
+    }
+
+    fn carried(&self, move_name: &str) -> Carried {
+        self.facts.carried(move_name)
     }
 
     fn source_kept(&self, move_name: &str) -> SourceKept {

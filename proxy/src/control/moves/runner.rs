@@ -24,9 +24,9 @@ use shardway_routing::gray;
 use shardway_routing::topology::{DoubleWrite, MoveId, Seen, Side, TableId, Topology};
 use tokio::sync::watch;
 
-use super::barrier::{positions, servers};
 use super::carried::conditions;
 use super::equal::{CatchUp, Repairs};
+use super::starts::{positions, servers};
 use super::{Live, Moves, find};
 use crate::control::steps::{Step, reached};
 

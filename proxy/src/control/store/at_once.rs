@@ -106,17 +106,19 @@ impl RuleStore {
     }
 }
 
-/// The columns of every table, as other rules know them.
+/// The columns of every table, as other rules know them; those of the others where one does not fit.
 pub(super) fn keep_columns(old: &Topology, new: &mut Topology) -> Result<(), String> {
     let known = |name: &str| {
         let id = (0..).map(TableId).take(old.tables.len()).find(|id| old.full_name(*id) == name)?;
         old.table_of(id).schema.clone()
     };
+    let mut told = Ok(());
     for id in (0..).map(TableId).take(new.tables.len()) {
         let name = new.full_name(id);
         if let Some(schema) = known(&name) {
-            rules::attach(new, id, schema).map_err(|error| format!("tables.{name}: {error}"))?;
+            let attached = rules::attach(new, id, schema).map_err(|error| format!("tables.{name}: {error}"));
+            told = told.and(attached);
         }
     }
-    Ok(())
+    told
 }
