@@ -235,9 +235,13 @@ async fn rows_from_a_boundary_on_are_read_from_the_target_and_older_ones_from_th
         .query_drop("INSERT INTO orders (id, user_id, amount, placed_at) VALUES (11, 1, 1, '2024-05-31'), (12, 1, 2, '2024-06-01')")
         .await
         .unwrap();
+    // The last rows that a stream has written are compared before a switch; those that are told apart here are older.
+    let later: Vec<String> = (100..200).map(|id| format!("({id}, 5, 1)")).collect();
+    let later = format!("INSERT INTO orders (id, user_id, amount) VALUES {}", later.join(", "));
+    connection.query_drop(later).await.unwrap();
     shop.in_step().await;
     let mut direct = shop.cluster.shards[0].connect(&shop.name).await;
-    direct.query_drop("UPDATE orders_1 SET note = 'target'").await.unwrap();
+    direct.query_drop("UPDATE orders_1 SET note = 'target' WHERE user_id = 1").await.unwrap();
     let cases = [
         ("user_id = 1 AND placed_at >= '2024-06-01'", "target"),
         (

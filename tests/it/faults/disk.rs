@@ -9,9 +9,9 @@ use super::{SWITCHED, Trial};
 
 const FULL: &str = "has no room left";
 
-async fn fillable(lines: &str) -> Trial {
+async fn fillable() -> Trial {
     let shop = Shop::open_moving_inside(&Server::FILLABLE, "").await;
-    Trial::on(shop, &format!("double_write = \"off\"\n{lines}")).await
+    Trial::on(shop, "double_write = \"off\"").await
 }
 
 impl Trial {
@@ -45,7 +45,7 @@ impl Trial {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_waits_for_room_and_can_be_paused_meanwhile() {
-    let trial = fillable("").await;
+    let trial = fillable().await;
     trial.begins_to_copy_without_room().await;
     assert_eq!(trial.status()["phase"], "Copy");
     trial.load.more(20).await;
@@ -58,25 +58,8 @@ async fn a_copy_waits_for_room_and_can_be_paused_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_that_waits_for_minutes_asks_for_room_and_goes_on_when_it_is_started() {
-    let trial = fillable("").await;
-    trial.begins_to_copy_without_room().await;
-    // All the pauses that a server gets which is away.
-    until("somebody is asked", Duration::from_secs(300), async || {
-        (trial.status()["phase"] == "Failed").then_some(())
-    })
-    .await;
-    let why = trial.status()["last_error"].as_str().unwrap().to_owned();
-    assert!(why.contains(FULL) && why.contains("make room") && why.contains("move start"), "{why}");
-    trial.load.more(20).await;
-    trial.shop.cluster.shards[1].make_room();
-    trial.synced().await;
-    trial.ends_as_if_there_had_been_room().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_waits_for_room_and_no_switch_passes_it() {
-    let trial = fillable("").await;
+    let trial = fillable().await;
     trial.synced().await;
     trial.in_step().await;
     trial.shop.cluster.shards[1].fill_disk().await;
