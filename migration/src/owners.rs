@@ -1,72 +1,68 @@
 //! The side that is right about a row: the one that owns its writes. Where keys are divided, each side is for some.
 
+use std::collections::HashMap;
+
 use shardway_routing::gray;
 use shardway_routing::key::KeyValue;
-use shardway_routing::topology::{Owners, Side, TableId, Topology};
+use shardway_routing::topology::Side;
 
 use crate::connection::images;
 use crate::image::Key;
 use crate::pool::Pool;
 use crate::tables::{MovingTable, WorkError};
 
-/// Which keys the target owns.
-#[derive(Debug, Clone)]
-pub(crate) struct Division {
-    share: u16,
-    always: Vec<KeyValue>,
-    never: Vec<KeyValue>,
+/// What the rows under one primary key say of who owns it.
+#[derive(Debug, Default)]
+struct Claims {
+    /// Sides that have a row of their own there.
+    owners: Vec<Side>,
+    /// Whose a row is that is there at all.
+    told: Option<Side>,
 }
 
-impl Division {
-    /// That of a table. `None`: one side owns all keys.
-    pub fn of(topology: &Topology, id: TableId) -> Option<Division> {
-        let of = topology.move_of(topology.table_of(id).moving.as_ref()?.by);
-        match of.owners() {
-            Owners::One(_) => None,
-            Owners::Divided { share, always, never } => {
-                Some(Division { share, always: always.to_vec(), never: never.to_vec() })
-            }
-        }
-    }
-
-    pub fn owner(&self, key: &KeyValue) -> Side {
-        gray::owner(Owners::Divided { share: self.share, always: &self.always, never: &self.never }, key)
-    }
-}
-
-/// The side that owns the row under a primary key, where that alone need not tell the shard key. `authority` owns what nobody
-/// has. `None`: each side has a row of its own there, and a person must say which one goes.
+/// The sides that own the rows under primary keys, where those alone need not tell the shard key. `authority` owns what
+/// nobody has. `None`: each side has a row of its own there, and a person must say which one goes.
 ///
 /// # Errors
 /// Whatever the servers report.
-pub async fn of_key(
+pub async fn of_keys(
     pool: &Pool,
     table: &MovingTable,
-    key: &Key,
+    keys: &[Key],
     authority: Side,
-) -> Result<Option<Side>, WorkError> {
-    let Some(division) = table.division() else { return Ok(Some(authority)) };
-    if let Some(shard_key) = table.shard_key_of(key) {
-        return Ok(Some(division.owner(&shard_key)));
+) -> Result<Vec<Option<Side>>, WorkError> {
+    let Some(division) = table.division() else { return Ok(vec![Some(authority); keys.len()]) };
+    let owner = |shard_key: &KeyValue| gray::owner(division.owners(), shard_key);
+    let told: Option<Vec<KeyValue>> = keys.iter().map(|key| table.shard_key_of(key)).collect();
+    if let Some(told) = told {
+        return Ok(told.iter().map(|shard_key| Some(owner(shard_key))).collect());
     }
-    let rest = table.shape.with_keys(std::slice::from_ref(key));
-    let (mut told, mut owners) = (None, Vec::new());
+    let rest = table.shape.with_keys(keys);
+    let mut claims: HashMap<Key, Claims> = HashMap::new();
     for side in [authority.other(), authority] {
         for end in table.origins(side) {
             let mut connection = pool.take(&end.server).await?;
             let rows = images(&mut connection, &table.shape, &end.table, &rest).await?;
             pool.give(&end.server, connection);
-            for shard_key in rows.iter().filter_map(|image| table.shard_key(image)) {
-                let owner = division.owner(&shard_key);
-                if owner == side {
-                    owners.push(side);
+            for image in rows {
+                let Some(owner) = table.shard_key(&image).map(|shard_key| owner(&shard_key)) else {
+                    continue;
+                };
+                let claims = claims.entry(table.shape.key_of(&image)).or_default();
+                if owner == side && !claims.owners.contains(&side) {
+                    claims.owners.push(side);
                 }
-                told = told.or(Some(owner));
+                claims.told = claims.told.or(Some(owner));
             }
         }
     }
-    Ok(match owners.as_slice() {
-        [] => told.or(Some(authority)),
-        [owner, others @ ..] => others.iter().all(|other| other == owner).then_some(*owner),
-    })
+    let settled = |key: &Key| match claims.get(key) {
+        None => Some(authority),
+        Some(Claims { owners, told }) => match owners.as_slice() {
+            [] => told.or(Some(authority)),
+            [owner] => Some(*owner),
+            _ => None,
+        },
+    };
+    Ok(keys.iter().map(settled).collect())
 }

@@ -101,7 +101,8 @@ pub async fn run(
             let failed = Ended::failed("the move has no such table, or the key cannot be read".into());
             return Ok(vec![outcome(failed)]);
         };
-        let Some(authority) = owners::of_key(&pool, of, &key, authority).await? else {
+        let owners = owners::of_keys(&pool, of, std::slice::from_ref(&key), authority).await?;
+        let [Some(authority)] = owners[..] else {
             return Ok(vec![outcome(Ended::failed(of.on_several(&key).to_string()))]);
         };
         let mut outcomes = Vec::new();
@@ -125,7 +126,9 @@ pub async fn run(
     }
     drop(done);
     if policy.run == Run::Real {
-        trim_records(&pool, tables, authority.other()).await?;
+        for side in written(tables, authority) {
+            trim_records(&pool, tables, side).await?;
+        }
     }
     pool.close().await;
     report.finished_at = now_s();

@@ -7,11 +7,10 @@ pub use error::WorkError;
 use shardway_routing::key::{KeyType, KeyValue};
 use shardway_routing::refusal::{self, Refusal};
 use shardway_routing::schema::ColumnKind;
-use shardway_routing::topology::{BackendId, MoveId, Node, Placement, Server, Side, TableId, Topology};
+use shardway_routing::topology::{BackendId, Move, MoveId, Node, Placement, Server, Side, TableId, Topology};
 
 use crate::filter::Filter;
 use crate::image::{Image, ImageShape, Key, quoted};
-use crate::owners::Division;
 use crate::stream::Change;
 
 /// A table on its way.
@@ -28,7 +27,7 @@ pub struct MovingTable {
     target: Ends,
     /// Places on the source and on the target that are one physical table, which is split in place.
     shared: Vec<(usize, usize)>,
-    division: Option<Division>,
+    division: Option<Move>,
 }
 
 /// Where one side has its rows.
@@ -83,8 +82,13 @@ pub fn of_table(topology: &Topology, id: TableId) -> Result<MovingTable, Refusal
         source,
         target,
         shared,
-        division: Division::of(topology, id),
+        division: division(topology, id),
     })
+}
+
+fn division(topology: &Topology, id: TableId) -> Option<Move> {
+    let of = topology.move_of(topology.table_of(id).moving.as_ref()?.by);
+    of.divided.is_some().then(|| of.clone())
 }
 
 fn ends(topology: &Topology, id: TableId, side: Side) -> Ends {
@@ -313,8 +317,8 @@ impl MovingTable {
         WorkError::OnSeveral { table: self.name.clone(), key: parts.join("-") }
     }
 
-    /// Which keys the target owns, where each side owns some.
-    pub(crate) fn division(&self) -> Option<&Division> {
+    /// The move, where each side owns some keys.
+    pub(crate) fn division(&self) -> Option<&Move> {
         self.division.as_ref()
     }
 

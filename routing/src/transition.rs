@@ -247,10 +247,7 @@ impl Changes<'_> {
         let is_new = self.old.moves.iter().all(|of| of.name != *name);
         let is_late = !is_new && self.facts.carried(name) == Carried::Yes;
         let why = || {
-            format!(
-                "{} would join {name}, which carries over no more rows: give it a move of its own",
-                new.name
-            )
+            format!("{} would join {name}, which has begun without it: give it a move of its own", new.name)
         };
         is_late.then(|| refusal::NOT_SYNCED.because(why()))
     }

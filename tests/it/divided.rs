@@ -218,6 +218,23 @@ async fn a_restart_knows_the_keys_of_lists_as_their_column_does() {
 }
 
 #[tokio::test]
+async fn triggers_that_may_end_with_a_switch_stand_in_the_way_of_a_division() {
+    for (trigger, said) in [
+        ("CREATE TRIGGER t AFTER INSERT ON settings FOR EACH ROW UPDATE users SET email = NEW.name", "PF306"),
+        ("CREATE TRIGGER t AFTER INSERT ON users FOR EACH ROW SET @a = 1", "PF304"),
+    ] {
+        let shop = Shop::open_moving().await;
+        shop.cluster.legacy.connect(&shop.name).await.query_drop(trigger).await.unwrap();
+        let waived = "waive = [\"trigger\", \"written_by\"]";
+        shop.save(&format!("{waived}{IDS}")).await;
+        shop.carry_over().await;
+        shop.in_step().await;
+        let why = shop.refused(&format!("{waived}\n{LISTED}{IDS}")).await;
+        assert!(why.contains("SHD1441") && why.contains(said), "{why}");
+    }
+}
+
+#[tokio::test]
 async fn a_read_of_both_sides_does_not_wait_for_ever() {
     let (shop, mut connection) = divided(&format!("{LISTED}\nlag_max_ms = 500")).await;
     let mut legacy = shop.cluster.legacy.connect(&shop.name).await;

@@ -54,11 +54,14 @@ pub(super) async fn settle(
         return of_one_owner(table, converge, suspects, progress).await;
     }
     let (mut here, mut there, mut nobodys) = (Vec::new(), Vec::new(), Vec::new());
-    for key in suspects {
-        match owners::of_key(table.pool, table.of, key, table.authority).await? {
-            Some(owner) if owner == table.authority => here.push(key.clone()),
-            Some(_) => there.push(key.clone()),
-            None => nobodys.push(key.clone()),
+    for keys in suspects.chunks(BATCH) {
+        let owners = owners::of_keys(table.pool, table.of, keys, table.authority).await?;
+        for (key, owner) in keys.iter().zip(owners) {
+            match owner {
+                Some(owner) if owner == table.authority => here.push(key.clone()),
+                Some(_) => there.push(key.clone()),
+                None => nobodys.push(key.clone()),
+            }
         }
     }
     let mut settled = of_one_owner(table, converge, &here, progress).await?;

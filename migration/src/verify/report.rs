@@ -18,7 +18,7 @@ pub struct Report {
     pub authority: String,
     /// Rows of the authority that were looked at.
     pub checked: u64,
-    /// Rows that definitely differ.
+    /// Rows that definitely differ; where they are far too many for drift, those found before the rest was not looked at.
     pub different: u64,
     /// Rows that changed too fast to be judged.
     pub undecided: u64,

@@ -172,14 +172,13 @@ fn point(remote: &Remote, name: &str, named: &str, form: Form) -> anyhow::Result
 }
 
 fn lines(point: &Point) -> String {
-    let side = serde_json::to_value(point.authority).unwrap_or_default();
     let mut text = format!(
         "{:4} {}  {}  rules {}  writes {}  {}\n",
         point.id,
         point.name,
         show::utc(point.at),
         point.rules_version,
-        side.as_str().unwrap_or_default(),
+        point.authority.name(),
         point.reason
     );
     text += &format!("       schema {}", point.servers.schema.as_deref().unwrap_or("not known"));

@@ -15,8 +15,6 @@ use shardway_routing::topology::{MoveId, Placement, Server, Topology};
 use crate::session::{Failure, Session};
 use crate::shared::Shared;
 
-/// How long a read waits at most, unless the move says how far the sides may be apart.
-const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Between two looks for streams that are about to begin.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -43,7 +41,8 @@ pub(super) async fn wait(session: &Session, topology: &Topology, by: MoveId) -> 
         try_join_all(tails.iter().map(|tail| tail.catch_up_together())).await?;
         Ok::<(), WorkError>(())
     };
-    let limit = of.lag_max().unwrap_or(WAIT_MAX);
+    // A division has no double write, so there is a bound.
+    let limit = of.lag_max().unwrap_or_default();
     let late = |why: String| refusal::SOURCE_NOT_KEPT.because(format!("{}: {why}", of.name));
     match tokio::time::timeout(limit, arrived).await {
         Ok(Ok(())) => Ok(()),

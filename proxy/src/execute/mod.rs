@@ -26,7 +26,7 @@ use shardway_routing::plan::{
     TransactionAccess,
 };
 use shardway_routing::refusal;
-use shardway_routing::topology::{DoubleWrite, Move, Seen, Side, TableId, Topology};
+use shardway_routing::topology::{DoubleWrite, Move, MoveId, Seen, Side, TableId, Topology};
 
 use self::behind::{Leaving, LeftRows};
 use self::replicas::Chosen;
@@ -102,14 +102,6 @@ async fn begun(
     let fallback = Cell::new(None);
     let chooser = Chooser { reads: reads(session, request.hint), session, topology, fallback: &fallback };
     let route = bind::route(plan, topology, request.values, request.hint, &chooser)?;
-    let began = Instant::now();
-    if let (Wait::Streams, Sides::Moving(moving)) = (route.wait, &plan.sides) {
-        let arrived = arrived::wait(session, topology, moving.by).await;
-        if arrived.is_err() {
-            view.snapshot.metrics_of(moving.by).of(route.side).failed.fetch_add(1, Ordering::Relaxed);
-        }
-        arrived?;
-    }
     session.worker.shared.metrics.routed(route.side, route.legs.len());
     if plan.served_by != ServedBy::NoRows {
         session.rows = Rows::Seen;
@@ -122,7 +114,8 @@ async fn begun(
     if let Some(fallback) = fallback.get() {
         metrics.fell_back(fallback);
     }
-    let answered = moved(session, &job).await;
+    let began = Instant::now();
+    let answered = moved(session, &job, moving.by).await;
     let served = metrics.of(job.route.side);
     match &answered {
         Ok(_) => {
@@ -139,8 +132,12 @@ async fn begun(
     answered
 }
 
-/// A statement on moving tables. What it leaves to the streams its transaction leaves to them.
-async fn moved(session: &mut Session, job: &Job<'_>) -> Result<Ran, Failure> {
+/// A statement on moving tables. It waits for what it needs of the streams, and what it leaves to them its transaction
+/// leaves to them.
+async fn moved(session: &mut Session, job: &Job<'_>, by: MoveId) -> Result<Ran, Failure> {
+    if job.route.wait == Wait::Streams {
+        arrived::wait(session, job.topology(), by).await?;
+    }
     let left = behind::left(job);
     if left.is_empty() {
         return answer(session, job).await;

@@ -39,10 +39,10 @@ pub(super) struct BothSides {
 
 /// Rows and bytes that one shard's answer to a client's question may have.
 const ROWS_MAX: usize = 10_000;
+const BYTES_MAX: usize = 4 << 20;
 /// The same of what operators ask, who may wait.
 const ROWS_MAX_OF_OPERATORS: usize = 1_000_000;
 const BYTES_MAX_OF_OPERATORS: usize = 64 << 20;
-const BYTES_MAX: usize = 4 << 20;
 
 /// What is asked, and as whom.
 pub(super) struct Question<'a> {
@@ -250,7 +250,10 @@ impl Ask for BothSides {
                 asker: Asker::Operator,
             };
             self.answer(side, &question).await.map_err(|why| match why {
-                Unanswered::TooLarge => WorkError::Stopped("the answer is too large".to_owned()),
+                Unanswered::TooLarge => WorkError::Stopped(format!(
+                    "the answer of a shard is larger than {ROWS_MAX_OF_OPERATORS} rows or {BYTES_MAX_OF_OPERATORS} bytes: \
+                     count or add up instead"
+                )),
                 Unanswered::Failed(error) => error,
             })
         })

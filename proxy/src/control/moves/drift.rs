@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shardway_migration::phase::{Phase, State};
-use shardway_migration::preflight;
+use shardway_migration::preflight::{self, finding};
 use shardway_migration::settings::Settings;
 use shardway_migration::tables;
 use shardway_routing::gray;
@@ -147,7 +147,8 @@ impl Moves {
 /// What of the findings that an operator accepts is acceptable now: triggers and events of the source end with a switch, but
 /// a division keeps the source, where they would write rows of keys that the target owns.
 fn for_now(of: &Move, mut waived: Vec<String>) -> Vec<String> {
-    waived.retain(|name| of.divided.is_none() || !["trigger", "written_by"].contains(&name.as_str()));
+    let ends_with_a_switch = [finding::TRIGGER.name, finding::WRITTEN_BY.name];
+    waived.retain(|name| of.divided.is_none() || !ends_with_a_switch.contains(&name.as_str()));
     waived
 }
 
