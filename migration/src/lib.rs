@@ -47,5 +47,6 @@ pub mod signals;
 pub mod stamps;
 pub mod stream;
 pub mod tables;
+pub mod tally;
 pub mod throttle;
 pub mod verify;

@@ -68,10 +68,10 @@ impl Places {
         }
     }
 
-    /// Does the table stay where it is there, so that only a part of its rows leaves?
-    #[must_use]
-    pub fn is_in_place(&self, target: &Place) -> bool {
-        self.sources.iter().any(|source| source.is_same(target))
+    /// The target's tables but those that stay where they are, so that only a part of their rows leaves.
+    pub fn new_targets(&self) -> impl Iterator<Item = &Place> {
+        let is_in_place = |target: &Place| self.sources.iter().any(|source| source.is_same(target));
+        self.targets.iter().filter(move |target| !is_in_place(target))
     }
 }
 

@@ -44,6 +44,12 @@ impl Rate {
         self.seen = Some((count, now_ms));
     }
 
+    /// The last reading.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.seen.map_or(0, |(count, _)| count)
+    }
+
     /// `None` before the second reading.
     #[must_use]
     pub fn per_s(&self) -> Option<f64> {
@@ -188,7 +194,8 @@ pub fn percent(done: u64, total: u64, state: TableState) -> f64 {
     ((exact * 10.0).floor() / 10.0).min(99.9)
 }
 
-fn eta_s(done: u64, total: u64, state: TableState, per_s: Option<f64>) -> Option<u64> {
+/// `None`: nobody can tell.
+pub(crate) fn eta_s(done: u64, total: u64, state: TableState, per_s: Option<f64>) -> Option<u64> {
     if state == TableState::Complete {
         return Some(0);
     }

@@ -21,6 +21,8 @@ pub struct MoveReport {
     pub tables: Vec<String>,
     #[serde(flatten)]
     pub progress: Progress,
+    /// What is under way beside the copy, if something is.
+    pub work: Option<WorkReport>,
     /// How far the other side is behind the authority; `null` when unknown.
     pub lag_s: Option<f64>,
     /// What nobody sees while the source is followed by a time column; `null` where a log is followed.
@@ -186,6 +188,28 @@ pub struct TableReport {
     pub bytes_copied: u64,
     pub bytes_per_s: f64,
     pub eta_s: Option<u64>,
+}
+
+/// How far a piece of work is that is no copy: a comparison, the building of indexes, catching up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkReport {
+    /// `comparing`, `building indexes` or `catching up`.
+    pub what: String,
+    /// What is counted: `rows`, `tables` or `changes`.
+    pub unit: String,
+    pub done: u64,
+    /// An estimate; `null` when the end is not a matter of counting.
+    pub total: Option<u64>,
+    /// Never 100: what is done is no work any more.
+    pub percent: Option<f64>,
+    /// Smoothed.
+    pub per_s: f64,
+    pub elapsed_s: u64,
+    /// `null` when nobody can tell.
+    pub eta_s: Option<u64>,
+    /// Rows that are known to differ.
+    pub different: u64,
 }
 
 /// Whether the other side will catch up.

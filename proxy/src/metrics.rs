@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
-use shardway_migration::report::MoveReport;
+use shardway_migration::report::{MoveReport, WorkReport};
 use shardway_migration::settings::Level;
 use shardway_routing::refusal::Kind;
 use shardway_routing::topology::Side;
@@ -270,6 +270,22 @@ impl EncodeMetric for Taken {
     }
 }
 
+/// How far that is which goes on beside the copy.
+fn of_work(labelled: &mut Registry, of: &WorkReport) {
+    let of_work = labelled.sub_registry_with_label(("work".into(), of.what.clone().into()));
+    let known = [
+        ("move_work_done", "Rows compared, tables indexed, changes applied", Some(of.done as f64)),
+        ("move_work_total", "What there is of that to do, estimated", of.total.map(|all| all as f64)),
+        ("move_work_per_s", "What is done of it in a second, smoothed", Some(of.per_s)),
+        ("move_work_eta_seconds", "How long it will go on", of.eta_s.map(|eta_s| eta_s as f64)),
+    ];
+    for (name, help, value) in known {
+        if let Some(value) = value {
+            of_work.register(name, help, ConstGauge::new(value));
+        }
+    }
+}
+
 /// What is known of a move; what is not known is left out.
 fn of_move(registry: &mut Registry, of: &MoveReport) {
     let labelled = registry.sub_registry_with_label(("move".into(), of.name.clone().into()));
@@ -309,6 +325,9 @@ fn of_move(registry: &mut Registry, of: &MoveReport) {
         if let Some(value) = value {
             labelled.register(name, help, ConstGauge::new(value));
         }
+    }
+    if let Some(work) = &of.work {
+        of_work(labelled, work);
     }
     for alert in &of.alerts {
         let of_level = labelled.sub_registry_with_label(("level".into(), alert.level.clone().into()));

@@ -75,3 +75,4 @@ mod twins;
 mod types;
 mod unfit;
 mod verify;
+mod watched;

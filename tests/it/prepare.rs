@@ -2,6 +2,7 @@
 
 use shardway_migration::prepare::{Indexes, What, indexes_after, raise_auto_increment, structures, tune};
 use shardway_migration::tables::WorkError;
+use shardway_migration::tally::Tally;
 use shardway_routing::rules;
 use shardway_routing::topology::{Backend, MoveId, Side, Topology};
 use shardway_tests::{On, Pair};
@@ -110,13 +111,15 @@ async fn indexes_are_built_after_the_copy_and_building_them_is_continued() {
                 AND TABLE_NAME = 'users_0'";
     assert_eq!(pair.rows(On::Target, keys).await, ["2"], "the primary and the unique one");
     pair.run(On::Target, "ALTER TABLE shop0.users_0 ADD KEY boss (boss)").await;
-    let done = indexes_after(&topology, GO).await.unwrap();
+    let tally = Tally::default();
+    let done = indexes_after(&topology, GO, &tally).await.unwrap();
     let all = What::Indexed(vec!["one".into(), "boss".into(), "words".into()]);
     let rest = What::Indexed(vec!["one".into(), "words".into()]);
     assert_eq!((count(&done, &all), count(&done, &rest)), (3, 1), "{done:?}");
     is_like_the_source(&pair).await;
-    let again = indexes_after(&topology, GO).await.unwrap();
+    let again = indexes_after(&topology, GO, &tally).await.unwrap();
     assert_eq!(count(&again, &What::AlreadyThere), 4, "{again:?}");
+    assert_eq!(tally.now(), (8, 8), "both times four tables");
 }
 
 #[tokio::test]

@@ -11,9 +11,10 @@ use shardway_migration::converge::Converge;
 use shardway_migration::repair::report::{Done, RepairReport};
 use shardway_migration::repair::{self, Policy, Run};
 use shardway_migration::tables::{self, MovingTable, WorkError};
+use shardway_migration::tally::Tally;
 use shardway_migration::verify::judge::Kind;
 use shardway_migration::verify::report::{Difference, Report};
-use shardway_migration::verify::{self, Mode, Progress};
+use shardway_migration::verify::{self, Mode};
 use shardway_migration::{image, schema};
 use shardway_routing::rules;
 use shardway_routing::topology::{MoveId, Side};
@@ -145,7 +146,7 @@ impl Place {
     }
 
     pub async fn verify(&self, mode: &Mode) -> Report {
-        verify::run(&self.moving, Side::Source, &AtRest, mode, 4, &Progress::default()).await.unwrap()
+        verify::run(&self.moving, Side::Source, &AtRest, mode, 4, &Tally::default()).await.unwrap()
     }
 
     pub async fn repair(&self, report: &Report, policy: Policy) -> RepairReport {

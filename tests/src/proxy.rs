@@ -153,6 +153,21 @@ impl Proxy {
         command.stdout(Stdio::null()).spawn().expect("the binary runs")
     }
 
+    /// The same on a terminal of its own, whose output can be read.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[must_use]
+    pub fn begin_on_a_terminal(&self, arguments: &[&str]) -> Child {
+        let command = prepared(&self.config(), arguments);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        // Neither the paths nor the arguments of tests need quotes.
+        let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let mut terminal = Command::new("script");
+        terminal.args(["-qefc", &line, "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        terminal.spawn().expect("Debian has `script`")
+    }
+
     #[must_use]
     pub fn options(&self, user: &str, password: &str, database: &str) -> Opts {
         OptsBuilder::default()

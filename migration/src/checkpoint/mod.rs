@@ -19,6 +19,7 @@ use self::report::{Asserted, CheckpointReport, Outcome, Timed, Times};
 use crate::converge::Converge;
 use crate::settings::{Assertion, Baseline};
 use crate::tables::{MovingTable, WorkError};
+use crate::tally::Tally;
 use crate::verify::{self, Mode, now_s};
 
 /// Somebody who runs a statement on the whole of one side.
@@ -66,7 +67,7 @@ pub const ALL: [Check; 5] = [Check::Count, Check::Sample, Check::Assertions, Che
 pub struct Progress {
     at: AtomicUsize,
     /// By check.
-    rows: [verify::Progress; 5],
+    rows: [Tally; 5],
 }
 
 impl Progress {
@@ -74,11 +75,11 @@ impl Progress {
     #[must_use]
     pub fn now(&self) -> (Check, u64, u64) {
         let at = self.at.load(Ordering::Relaxed);
-        let rows = &self.rows[at];
-        (ALL[at], rows.checked.load(Ordering::Relaxed), rows.total.load(Ordering::Relaxed))
+        let (compared, all) = self.rows[at].now();
+        (ALL[at], compared, all)
     }
 
-    fn begin(&self, check: Check) -> &verify::Progress {
+    fn begin(&self, check: Check) -> &Tally {
         self.at.store(check as usize, Ordering::Relaxed);
         &self.rows[check as usize]
     }

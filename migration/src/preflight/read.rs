@@ -101,7 +101,7 @@ async fn table(
         _ => None,
     };
     let mut table = TableFacts { name: places.name.clone(), home, source_key, physical: Vec::new() };
-    let arriving = places.targets.iter().filter(|target| !places.is_in_place(target));
+    let arriving = places.new_targets();
     for (place, side) in places
         .sources
         .iter()

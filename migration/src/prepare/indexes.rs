@@ -11,19 +11,23 @@ use super::definition::Definition;
 use super::{Done, Model, What, show_create};
 use crate::place::{self, Place, failed_at, reach_server};
 use crate::tables::WorkError;
+use crate::tally::Tally;
 
-/// Gives every table of the target the indexes that the source's has.
+/// Gives every table of the target the indexes that the source's has. `tally` counts the target's tables.
 ///
 /// # Errors
 /// [`WorkError::Stopped`] with the backend, the statement and what the server said.
-pub async fn indexes_after(topology: &Topology, by: MoveId) -> Result<Vec<Done>, WorkError> {
+pub async fn indexes_after(topology: &Topology, by: MoveId, tally: &Tally) -> Result<Vec<Done>, WorkError> {
     let mut done = Vec::new();
-    for places in place::of_move(topology, by) {
-        let model = Model::read(&places).await?;
-        for target in places.targets.iter().filter(|target| !places.is_in_place(target)) {
+    let all = place::of_move(topology, by);
+    tally.expect(all.iter().map(|places| places.new_targets().count() as u64).sum());
+    for places in &all {
+        let model = Model::read(places).await?;
+        for target in places.new_targets() {
             let mut connection = reach_server(&target.backend_name, &target.server).await?;
             done.push(complete(&mut connection, target, &model.definition).await?);
             connection.disconnect().await?;
+            tally.did(1);
         }
     }
     Ok(done)

@@ -76,7 +76,7 @@ pub async fn structures(topology: &Topology, by: MoveId, indexes: Indexes) -> Re
     let mut done = Vec::new();
     for places in &all {
         let model = Model::read(places).await?;
-        for target in places.targets.iter().filter(|target| !places.is_in_place(target)) {
+        for target in places.new_targets() {
             let mut connection = reach_server(&target.backend_name, &target.server).await?;
             done.extend(database(&mut connection, target, &model).await?);
             done.extend(table(&mut connection, target, &model, indexes).await?);

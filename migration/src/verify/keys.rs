@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use super::Progress;
 use super::judge::{Copy, Fault, judge};
 use super::read::Table;
 use super::verdict::{Seen, Verdict, decide};
@@ -21,6 +20,7 @@ use crate::image::Key;
 use crate::line;
 use crate::owners;
 use crate::tables::WorkError;
+use crate::tally::Tally;
 
 /// How long one row is locked at most.
 const LOCK_MAX: Duration = Duration::from_millis(900);
@@ -48,10 +48,10 @@ pub(super) async fn settle(
     table: &Table<'_>,
     converge: &dyn Converge,
     suspects: &[Key],
-    progress: &Progress,
+    tally: &Tally,
 ) -> Result<Settled, WorkError> {
     if table.of.division().is_none() {
-        return of_one_owner(table, converge, suspects, progress).await;
+        return of_one_owner(table, converge, suspects, tally).await;
     }
     let (mut here, mut there, mut nobodys) = (Vec::new(), Vec::new(), Vec::new());
     for keys in suspects.chunks(BATCH) {
@@ -64,8 +64,8 @@ pub(super) async fn settle(
             }
         }
     }
-    let mut settled = of_one_owner(table, converge, &here, progress).await?;
-    let others = of_one_owner(&table.seen_from(table.authority.other()), converge, &there, progress).await?;
+    let mut settled = of_one_owner(table, converge, &here, tally).await?;
+    let others = of_one_owner(&table.seen_from(table.authority.other()), converge, &there, tally).await?;
     settled.faults.extend(others.faults);
     settled.undecided.extend(others.undecided);
     settled.undecided.extend(nobodys);
@@ -77,7 +77,7 @@ async fn of_one_owner(
     table: &Table<'_>,
     converge: &dyn Converge,
     suspects: &[Key],
-    progress: &Progress,
+    tally: &Tally,
 ) -> Result<Settled, WorkError> {
     let mut settled = Settled::default();
     for keys in suspects.chunks(BATCH) {
@@ -115,7 +115,7 @@ async fn of_one_owner(
                 Some(faults) => {
                     let one = u64::from(!faults.is_empty());
                     table.proved.fetch_add(one, Ordering::Relaxed);
-                    progress.different.fetch_add(one, Ordering::Relaxed);
+                    tally.differ(one);
                     settled.faults.extend(faults.into_iter().map(|fault| (key.clone(), fault)));
                 }
                 None => settled.undecided.push(key),

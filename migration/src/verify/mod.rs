@@ -21,7 +21,6 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mysql_async::prelude::Queryable as _;
@@ -39,6 +38,7 @@ use crate::image::{Second, Seed};
 use crate::pool::Pool;
 use crate::pulse::Pulse;
 use crate::tables::{MovingTable, WorkError};
+use crate::tally::Tally;
 
 /// Differences of a table that a report keeps.
 const KEPT: usize = 10_000;
@@ -106,19 +106,8 @@ impl Mode {
     }
 }
 
-/// How far a run is; read while it runs.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Rows of the authority that have been compared.
-    pub checked: AtomicU64,
-    /// Rows of the authority, as its server estimates them.
-    pub total: AtomicU64,
-    /// Rows that differ.
-    pub different: AtomicU64,
-}
-
 /// Compares the tables. `authority` is the side that is right by definition; `lanes` are the ranges that are looked
-/// at together.
+/// at together. `tally` counts rows of the authority, and is read meanwhile.
 ///
 /// # Errors
 /// When a server cannot be asked or has gone silent, or the other side does not catch up: nothing is known then.
@@ -128,10 +117,10 @@ pub async fn run(
     converge: &dyn Converge,
     mode: &Mode,
     lanes: usize,
-    progress: &Progress,
+    tally: &Tally,
 ) -> Result<Report, WorkError> {
     let pulse = Pulse::of(tables);
-    pulse.beside(pulse.during(all(tables, authority, converge, mode, lanes, progress))).await
+    pulse.beside(pulse.during(all(tables, authority, converge, mode, lanes, tally))).await
 }
 
 async fn all(
@@ -140,7 +129,7 @@ async fn all(
     converge: &dyn Converge,
     mode: &Mode,
     lanes: usize,
-    progress: &Progress,
+    tally: &Tally,
 ) -> Result<Report, WorkError> {
     let (started_at, clock) = (now_s(), Instant::now());
     let pool = Pool::default();
@@ -148,14 +137,16 @@ async fn all(
     let mut reports = Vec::new();
     let tables: Vec<MovingTable> = tables.iter().flat_map(|table| table.by_copy(authority)).collect();
     for table in &tables {
+        tally.expect(expected(table, authority, &pool, mode).await?);
+    }
+    for table in &tables {
         let measure = match mode {
             Mode::Count { by } => Measure::Count { by: grouping(table, by.get(&table.name))? },
             _ => Measure::Hash { seed: Seed(rand::random()), second },
         };
         let lanes = lanes.max(1);
         let table = Table { of: table, authority, pool: &pool, measure, lanes, proved: Arc::default() };
-        estimate(&table, progress).await?;
-        reports.push(one(&table, converge, mode, progress).await?);
+        reports.push(one(&table, converge, mode, tally).await?);
     }
     pool.close().await;
     let report = summed(mode.name(), authority, reports, (started_at, clock));
@@ -205,7 +196,7 @@ async fn one(
     table: &Table<'_>,
     converge: &dyn Converge,
     mode: &Mode,
-    progress: &Progress,
+    tally: &Tally,
 ) -> Result<TableReport, WorkError> {
     let depth = match mode {
         Mode::Exact => Depth::Rows,
@@ -215,12 +206,12 @@ async fn one(
     let (walked, checked) = match mode {
         Mode::Sample { keys, .. } => {
             let keys = sample::draw(table, *keys).await?;
-            let settled = keys::settle(table, converge, &keys, progress).await?;
-            progress.checked.fetch_add(keys.len() as u64, Ordering::Relaxed);
+            let settled = keys::settle(table, converge, &keys, tally).await?;
+            tally.did(keys.len() as u64);
             (Walked { settled, ..Walked::default() }, keys.len() as u64)
         }
         _ => {
-            let walked = walk::walk(table, converge, depth, progress).await?;
+            let walked = walk::walk(table, converge, depth, tally).await?;
             let checked = walked.authority.rows;
             (walked, checked)
         }
@@ -305,19 +296,24 @@ async fn second(tables: &[MovingTable], pool: &Pool) -> Result<Second, WorkError
     Ok(Second::Crc32c)
 }
 
-async fn estimate(table: &Table<'_>, progress: &Progress) -> Result<(), WorkError> {
-    for end in table.of.ends(table.authority) {
-        let mut connection = table.pool.take(&end.server).await?;
+/// How many rows of a table there are to compare, as its servers estimate.
+async fn expected(table: &MovingTable, authority: Side, pool: &Pool, mode: &Mode) -> Result<u64, WorkError> {
+    let mut expected = 0;
+    for end in table.ends(authority) {
+        let mut connection = pool.take(&end.server).await?;
         let rows: Option<Option<u64>> = connection
             .exec_first(
                 "SELECT TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
                 (&end.database, &end.name),
             )
             .await?;
-        progress.total.fetch_add(rows.flatten().unwrap_or(0), Ordering::Relaxed);
-        table.pool.give(&end.server, connection);
+        expected += rows.flatten().unwrap_or(0);
+        pool.give(&end.server, connection);
     }
-    Ok(())
+    Ok(match mode {
+        Mode::Sample { keys, .. } => expected.min(*keys),
+        _ => expected,
+    })
 }
 
 /// Seconds since 1970.

@@ -1,13 +1,11 @@
 //! A whole table, range by range, several at a time; what differs is split until rows can be compared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 
 use futures_util::future::try_join;
 use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
 use shardway_routing::topology::Side;
 
-use super::Progress;
 use super::judge::{Copy, Fault, Kind, judge};
 use super::keys::{Settled, settle};
 use super::read::{Measure, Reading, Signature, Table};
@@ -15,6 +13,7 @@ use super::verdict::{Seen, Verdict, decide};
 use crate::converge::Converge;
 use crate::image::{Key, Range};
 use crate::tables::WorkError;
+use crate::tally::Tally;
 
 /// Rows of a table that are found to differ, one by one, before the rest of it is not looked at: no drift is that large.
 const FOUND_MAX: usize = 100_000;
@@ -49,7 +48,7 @@ pub(super) async fn walk(
     table: &Table<'_>,
     converge: &dyn Converge,
     depth: Depth,
-    progress: &Progress,
+    tally: &Tally,
 ) -> Result<Walked, WorkError> {
     let rows = match depth {
         Depth::Signatures => RANGE,
@@ -65,7 +64,7 @@ pub(super) async fn walk(
             let end = table.step(&[table.authority], &range, rows).await?;
             rest = end.clone().map(|end| Range { after: Some(end), up_to: None });
             let range = Range { after: range.after, up_to: end };
-            working.push(within(table, converge, depth, range, progress));
+            working.push(within(table, converge, depth, range, tally));
         }
         let Some(part) = working.try_next().await? else { return Ok(all) };
         all.authority.add(&part.authority);
@@ -90,7 +89,7 @@ async fn within(
     converge: &dyn Converge,
     depth: Depth,
     range: Range,
-    progress: &Progress,
+    tally: &Tally,
 ) -> Result<Walked, WorkError> {
     let mut walked = Walked::default();
     let mut suspects: BTreeSet<Key> = BTreeSet::new();
@@ -123,9 +122,9 @@ async fn within(
             rows(table, &range, &mut walked, &mut suspects).await?;
         }
     }
-    progress.checked.fetch_add(walked.authority.rows, Ordering::Relaxed);
+    tally.did(walked.authority.rows);
     let suspects: Vec<Key> = suspects.into_iter().collect();
-    walked.settled = settle(table, converge, &suspects, progress).await?;
+    walked.settled = settle(table, converge, &suspects, tally).await?;
     if let Measure::Count { by } = &table.measure {
         // Rows with other values are as many as they should be, unless they count in another group.
         let groups = |column: &String| by.iter().any(|(by, _)| by.eq_ignore_ascii_case(column));

@@ -1,7 +1,7 @@
 //! A move's report as lines of text. Pure.
 
 use shardway_migration::report::{
-    Evidence, Forecast, LastVerify, MoveReport, Progress, ShadowReport, TableReport,
+    Evidence, Forecast, LastVerify, MoveReport, Progress, ShadowReport, TableReport, WorkReport,
 };
 use shardway_migration::settings::quantity::size;
 use shardway_migration::throttle::{ByHand, Limits, State};
@@ -16,6 +16,7 @@ pub(super) fn report(of: &MoveReport) -> String {
             of.progress.per_table.iter().map(|table| format!("  {:<20} {}", table.table, numbers(table))),
         );
     }
+    lines.extend(of.work.as_ref().map(|of| format!("{} {}", of.what, work(of))));
     lines.push(format!("reads {}% writes {} double write {}", of.reads, of.writes, of.double_write));
     lines.push(state(of));
     if let Some(last) = &of.last_verify {
@@ -74,7 +75,9 @@ fn shadow(of: &ShadowReport) -> Vec<String> {
 
 /// Everything, in one line.
 pub(super) fn line(of: &MoveReport) -> String {
-    let mut parts = vec![format!("{}: {}", of.name, progress(&of.phase, &of.progress)), state(of)];
+    let mut parts = vec![format!("{}: {}", of.name, progress(&of.phase, &of.progress))];
+    parts.extend(of.work.as_ref().map(|of| format!("{} {}", of.what, work(of))));
+    parts.push(state(of));
     parts.extend(notices(of));
     parts.join("; ")
 }
@@ -105,6 +108,26 @@ pub(super) fn numbers(of: &TableReport) -> String {
     match of.eta_s {
         Some(0) | None => {}
         Some(seconds) => text += &format!(", {} left", clock(seconds)),
+    }
+    text
+}
+
+/// How far that is which goes on beside the copy.
+pub(super) fn work(of: &WorkReport) -> String {
+    let share = of.percent.map_or_else(String::new, |percent| format!("{percent:.1}% "));
+    let total = of.total.map_or_else(String::new, |total| format!("/{total}"));
+    let mut text = format!("{share}{}{total} {}", of.done, of.unit);
+    if of.per_s > 0.0 {
+        text += &format!(", {:.0} {}/s", of.per_s, of.unit);
+    }
+    if of.elapsed_s > 0 {
+        text += &format!(", {} elapsed", clock(of.elapsed_s));
+    }
+    if let Some(seconds @ 1..) = of.eta_s {
+        text += &format!(", {} left", clock(seconds));
+    }
+    if of.different > 0 {
+        text += &format!(", {} rows differ so far", of.different);
     }
     text
 }
@@ -259,6 +282,17 @@ mod tests {
                 per_table: vec![table("users", 1000, 100.0), table("orders", 250, 25.0)],
                 ..Progress::default()
             },
+            work: Some(WorkReport {
+                what: "comparing".to_owned(),
+                unit: "rows".to_owned(),
+                done: 500,
+                total: Some(2000),
+                percent: Some(25.0),
+                per_s: 100.0,
+                elapsed_s: 5,
+                eta_s: Some(15),
+                different: 2,
+            }),
             lag_s: Some(12.34),
             forecast: Forecast::Converges,
             caught_up_in_s: Some(90),
@@ -286,6 +320,7 @@ mod tests {
         let expected = "shop: Copy 62.5% 1250/2000 rows, 1:03 elapsed\n\
             \x20 users                100.0% 1000/1000 rows, 125 rows/s, 2 MiB/s, 2:01:05 left\n\
             \x20 orders               25.0% 250/1000 rows, 125 rows/s, 2 MiB/s, 2:01:05 left\n\
+            comparing 25.0% 500/2000 rows, 100 rows/s, 0:05 elapsed, 0:15 left, 2 rows differ so far\n\
             reads 0% writes source double write off\n\
             lag 12.3 s (caught up in 1:30), dirty keys 3, mismatches 0\n\
             slowed to 2 workers, 100 ms pause: replica lag is unknown\n\
@@ -295,7 +330,8 @@ mod tests {
 
     #[test]
     fn one_line_holds_what_matters() {
-        let expected = "shop: Copy 62.5% 1250/2000 rows, 1:03 elapsed; lag 12.3 s (caught up in 1:30), dirty keys 3, \
+        let expected = "shop: Copy 62.5% 1250/2000 rows, 1:03 elapsed; comparing 25.0% 500/2000 rows, 100 rows/s, \
+            0:05 elapsed, 0:15 left, 2 rows differ so far; lag 12.3 s (caught up in 1:30), dirty keys 3, \
             mismatches 0; slowed to 2 workers, 100 ms pause: replica lag is unknown; critical: behind (12 s)";
         assert_eq!(line(&busy()), expected);
     }

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use shardway_migration::backoff::Backoff;
-use shardway_migration::report::{MoveReport, TableReport};
+use shardway_migration::report::{MoveReport, TableReport, WorkReport};
 
 use super::Remote;
 use super::api::Api;
@@ -38,6 +38,8 @@ enum View {
 struct Bars {
     all: MultiProgress,
     tables: BTreeMap<String, ProgressBar>,
+    /// Of what goes on beside the copy.
+    work: Option<ProgressBar>,
     below: ProgressBar,
 }
 
@@ -95,7 +97,7 @@ impl View {
         }
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
         let below = all.add(ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{msg}")?));
-        Ok(View::Bars(Bars { all, tables: BTreeMap::new(), below }))
+        Ok(View::Bars(Bars { all, tables: BTreeMap::new(), work: None, below }))
     }
 
     fn show(&mut self, status: &Value, report: &MoveReport) -> anyhow::Result<()> {
@@ -129,15 +131,15 @@ impl Bars {
     fn show(&mut self, report: &MoveReport) -> anyhow::Result<()> {
         for table in bars(report) {
             if !self.tables.contains_key(&table.table) {
-                let style = ProgressStyle::with_template("{prefix:20} {bar:30} {msg}")?;
-                let bar = ProgressBar::new(0).with_style(style).with_prefix(table.table.clone());
-                self.tables.insert(table.table.clone(), self.all.insert_before(&self.below, bar));
+                let bar = self.bar(table.table.clone())?;
+                self.tables.insert(table.table.clone(), bar);
             }
             let bar = &self.tables[&table.table];
             bar.set_length(table.rows_total);
             bar.set_position(table.rows_copied);
             bar.set_message(show::numbers(&table));
         }
+        self.show_work(report.work.as_ref())?;
         let elapsed = show::clock(report.progress.elapsed_s);
         let mut lines =
             vec![format!("{} {}, {elapsed} elapsed; {}", report.name, report.phase, show::state(report))];
@@ -145,6 +147,32 @@ impl Bars {
         self.below.set_message(lines.join("\n"));
         self.below.tick();
         Ok(())
+    }
+
+    fn show_work(&mut self, work: Option<&WorkReport>) -> anyhow::Result<()> {
+        let Some(work) = work else {
+            if let Some(bar) = self.work.take() {
+                self.all.remove(&bar);
+            }
+            return Ok(());
+        };
+        let bar = match self.work.take() {
+            Some(bar) => bar,
+            None => self.bar(work.what.clone())?,
+        };
+        bar.set_prefix(work.what.clone());
+        bar.set_length(work.total.unwrap_or(work.done));
+        bar.set_position(work.done);
+        bar.set_message(show::work(work));
+        self.work = Some(bar);
+        Ok(())
+    }
+
+    /// A new one, the last of all.
+    fn bar(&self, prefix: String) -> anyhow::Result<ProgressBar> {
+        let style = ProgressStyle::with_template("{prefix:20} {bar:30} {msg}")?;
+        let bar = ProgressBar::new(0).with_style(style).with_prefix(prefix);
+        Ok(self.all.insert_before(&self.below, bar))
     }
 }
 

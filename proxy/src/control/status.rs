@@ -187,6 +187,7 @@ fn achieved(control: &Control, topology: &Topology, of: &Move) -> MoveReport {
             percent: percent(rows_copied, rows_total, state),
             ..progress
         },
+        work: shown.work,
         pace: shown.pace,
         forecast: shown.forecast,
         caught_up_in_s: shown.caught_up_in_s,

@@ -101,6 +101,12 @@ async fn is_whole(trial: Trial) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_killed_while_indexes_are_built_goes_on_with_those_that_lack() {
     let (mut trial, mut reader) = builds().await;
+    until("the status tells how far it is", Duration::from_secs(20), async || {
+        let work = trial.status()["work"].take();
+        let is_told = work["what"] == "building indexes" && work["done"].as_u64() >= Some(6);
+        (is_told && work["total"] == 8).then_some(())
+    })
+    .await;
     let first = building(&trial, None).await;
     // The server goes on with the statement, so the next process comes to it before it is done.
     trial.shop.proxy.kill9_and_restart().await;

@@ -15,6 +15,7 @@ use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, Side};
 
 use super::check::as_ruled;
+use super::counted::What;
 use super::{Moves, find, journal};
 use crate::control::steps::{Step, reached};
 
@@ -79,8 +80,8 @@ impl Moves {
         let settings = self.settings(name);
         let mode = as_ruled(mode.clone(), &settings, moving);
         let unproved = self.of(name).unproved_since;
-        let (lanes, progress) = (settings.verify.parallel as usize, verify::Progress::default());
-        let report = verify::run(moving, authority, converge, &mode, lanes, &progress).await?;
+        let (lanes, tally) = (settings.verify.parallel as usize, self.count(name, What::Comparing));
+        let report = verify::run(moving, authority, converge, &mode, lanes, &tally).await?;
         self.keep_found(name, moving, &report, unproved).await?;
         Ok(report)
     }

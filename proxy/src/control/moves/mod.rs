@@ -4,7 +4,7 @@
 //! change holds their statements; `journal` heals dirty keys, and `ending` knows when the last double write is history;
 //! `equal` compares and repairs; `touched` compares what was written last before a switch is final; `check` runs the five
 //! checks before a switch, whose questions `ask` answers; `cleanup` removes what `leftovers` has noted; `monitor` watches,
-//! asks those `around` and samples what it has `looked` at.
+//! asks those `around`, samples what it has `looked` at and tells how far the work is that is `counted`.
 //! `points` keeps rollback points, `rollback` goes back to them, `part` takes writes back without waiting; `tuning` gives
 //! servers other parameters for a while; `backup` dumps and restores with the servers' own `tools`. A move's state is saved
 //! before anything is done about it, and is taken back before it stops being true.
@@ -16,6 +16,7 @@ mod barrier;
 mod carried;
 mod check;
 mod cleanup;
+mod counted;
 mod drift;
 mod ending;
 mod equal;
@@ -63,6 +64,7 @@ use crate::shared::Shared;
 pub use check::{Checked, HowFar};
 pub(super) use cleanup::resume_cleanups;
 pub use cleanup::{CleanupRun, cleanup};
+use counted::Counted;
 pub(super) use drift::look_always;
 pub(super) use journal::{await_streams_always, forget_always, heal_always, load_dirty};
 use monitor::Shown;
@@ -112,6 +114,8 @@ struct Live {
     shown: Shown,
     /// Why a phase has to be tried again.
     waits_for: Option<String>,
+    /// What began last of that which is counted and no copy, while it goes on.
+    counted: Option<Counted>,
 }
 
 impl Default for Live {
@@ -126,6 +130,7 @@ impl Default for Live {
             failures: 0,
             shown: Shown::default(),
             waits_for: None,
+            counted: None,
         }
     }
 }

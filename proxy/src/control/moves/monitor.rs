@@ -14,7 +14,7 @@ use shardway_migration::copy;
 use shardway_migration::phase::{Event, Phase, State};
 use shardway_migration::progress::{Rate, Speedometer, forecast};
 use shardway_migration::reading::Reading;
-use shardway_migration::report::{Forecast, Progress};
+use shardway_migration::report::{Forecast, Progress, WorkReport};
 use shardway_migration::schedule::ScheduleReport;
 use shardway_migration::settings::MoveSettings;
 use shardway_migration::signals::CpuTimes;
@@ -24,6 +24,7 @@ use shardway_routing::topology::{Move, MoveId};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::around::Around;
+use super::counted::Gauged;
 use super::headroom::Headroom;
 use super::looked::{Copying, Failures, Looked, has_failed, is_to_be_followed};
 use super::schedule::{Lately, Scheduled};
@@ -39,6 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub struct Shown {
     pub progress: Progress,
+    pub work: Option<WorkReport>,
     pub pace: Option<Pace>,
     pub forecast: Forecast,
     pub caught_up_in_s: Option<u64>,
@@ -51,6 +53,7 @@ pub struct Shown {
 struct Gauge {
     speed: Speedometer,
     applied: Rate,
+    counted: Gauged,
     failures: Failures,
     /// The last delay that was known, in seconds, and when.
     lag: Option<(f64, u64)>,
@@ -74,6 +77,7 @@ impl Gauge {
         Gauge {
             speed: Speedometer::new(now_ms),
             applied: Rate::default(),
+            counted: Gauged::default(),
             failures: Failures::default(),
             lag: None,
             full_pace: FullPace::default(),
@@ -184,9 +188,13 @@ async fn look(
         Some(schedule) => Some(gauge.scheduled.look(&control, of, schedule, &metrics, lag_s, now_ms).await),
         None => None,
     };
+    let work = gauge.counted.look(&control.moves, &of.name, now_ms);
+    let catches_up = known.state == State::Running { phase: Phase::CatchUp };
+    let work = work.or_else(|| catches_up.then(|| catching_up(&gauge.applied, caught_up_in_s)));
     let shown = Shown {
         schedule,
         progress,
+        work,
         pace: copies.then(|| gauge.pace.clone()),
         forecast: ahead,
         caught_up_in_s,
@@ -303,6 +311,17 @@ fn look_at_copy(
 pub(super) fn minute_of_day() -> u16 {
     let minutes = now_s() / 60 % (24 * 60);
     u16::try_from(minutes).expect("a day has 1,440 minutes")
+}
+
+fn catching_up(applied: &Rate, caught_up_in_s: Option<u64>) -> WorkReport {
+    WorkReport {
+        what: "catching up".to_owned(),
+        unit: "changes".to_owned(),
+        done: applied.count(),
+        per_s: applied.per_s().unwrap_or(0.0),
+        eta_s: caught_up_in_s,
+        ..WorkReport::default()
+    }
 }
 
 fn waits_for(state: &State, gauge: &Gauge) -> Option<String> {

@@ -10,6 +10,7 @@ use shardway_migration::tables::{self, WorkError};
 use shardway_routing::topology::{MoveId, Side, Topology};
 
 use super::carried::conditions;
+use super::counted::What;
 use super::{Moves, find};
 use crate::control_connection;
 
@@ -68,7 +69,7 @@ impl Moves {
     /// Adds the indexes that were left out, and gives the servers their own parameters back.
     pub(super) async fn indexes(&self, name: &str, topology: &Topology, by: MoveId) -> Result<(), WorkError> {
         if self.settings(name).copy.indexes == settings::Indexes::AfterCopy {
-            prepare::indexes_after(topology, by).await?;
+            prepare::indexes_after(topology, by, &self.count(name, What::Indexing)).await?;
         }
         self.restore(name, topology, by).await
     }

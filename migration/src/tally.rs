@@ -1,0 +1,102 @@
+//! How far a piece of work is that is no copy: a comparison, the building of indexes. The time is passed in.
+//!
+//! Whoever works counts; whoever watches makes a report of the counters from time to time. A total is an estimate, and
+//! nothing is called complete before it ends: then its report is gone.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::progress::{Rate, TableState, eta_s, percent};
+use crate::report::WorkReport;
+
+/// The counters of one piece of work.
+#[derive(Debug, Default)]
+pub struct Tally {
+    done: AtomicU64,
+    total: AtomicU64,
+    different: AtomicU64,
+}
+
+impl Tally {
+    /// So much more is done.
+    pub fn did(&self, count: u64) {
+        self.done.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// So much more is to be done, as far as one can tell.
+    pub fn expect(&self, count: u64) {
+        self.total.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// So many more rows differ.
+    pub fn differ(&self, count: u64) {
+        self.different.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// How much is done, and how much there is as far as one can tell.
+    #[must_use]
+    pub fn now(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+}
+
+/// Watches one piece of work.
+#[derive(Debug, Clone)]
+pub struct Meter {
+    started_ms: u64,
+    rate: Rate,
+}
+
+impl Meter {
+    /// For work that begins now.
+    #[must_use]
+    pub fn new(now_ms: u64) -> Meter {
+        Meter { started_ms: now_ms, rate: Rate::default() }
+    }
+
+    /// Takes the counters in and says how far the work is. It counts `unit`s, and is called `what`.
+    pub fn on(&mut self, tally: &Tally, (what, unit): (&str, &str), now_ms: u64) -> WorkReport {
+        let (done, total) = tally.now();
+        let total = total.max(done);
+        self.rate.on(done, now_ms);
+        WorkReport {
+            what: what.to_owned(),
+            unit: unit.to_owned(),
+            done,
+            total: Some(total),
+            percent: Some(percent(done, total, TableState::Copying)),
+            per_s: self.rate.per_s().unwrap_or(0.0),
+            elapsed_s: now_ms.saturating_sub(self.started_ms) / 1000,
+            eta_s: eta_s(done, total, TableState::Copying, self.rate.per_s()),
+            different: tally.different.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_has_a_share_a_speed_and_an_end() {
+        let (tally, mut meter) = (Tally::default(), Meter::new(5_000));
+        tally.expect(1_000);
+        let comparing = ("comparing", "rows");
+        let begun = meter.on(&tally, comparing, 5_000);
+        assert_eq!((begun.percent, begun.eta_s, begun.per_s), (Some(0.0), None, 0.0));
+        tally.did(250);
+        tally.differ(3);
+        let later = meter.on(&tally, comparing, 7_000);
+        assert_eq!((later.what.as_str(), later.unit.as_str()), comparing);
+        assert_eq!((later.done, later.total, later.percent), (250, Some(1_000), Some(25.0)));
+        assert_eq!((later.per_s, later.eta_s, later.elapsed_s, later.different), (125.0, Some(6), 2, 3));
+    }
+
+    #[test]
+    fn more_than_was_expected_is_not_the_end() {
+        let (tally, mut meter) = (Tally::default(), Meter::new(0));
+        tally.expect(10);
+        tally.did(20);
+        let report = meter.on(&tally, ("comparing", "rows"), 1_000);
+        assert_eq!((report.done, report.total, report.percent), (20, Some(20), Some(99.9)));
+    }
+}

@@ -1,0 +1,65 @@
+//! Work that is counted and no copy: comparisons, the building of indexes.
+//!
+//! What began last is shown for as long as it goes on; then nobody holds its counters any more.
+
+use std::sync::{Arc, Weak};
+
+use shardway_migration::report::WorkReport;
+use shardway_migration::tally::{Meter, Tally};
+
+use super::Moves;
+
+/// A piece of work that is counted.
+#[derive(Debug, Clone)]
+pub(super) struct Counted {
+    what: What,
+    tally: Weak<Tally>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Comparing,
+    Indexing,
+}
+
+impl What {
+    /// What it is called, and what it counts.
+    fn named(self) -> (&'static str, &'static str) {
+        match self {
+            What::Comparing => ("comparing", "rows"),
+            What::Indexing => ("building indexes", "tables"),
+        }
+    }
+}
+
+impl Moves {
+    /// Counters for work that begins.
+    pub(super) fn count(&self, name: &str, what: What) -> Arc<Tally> {
+        let tally = Arc::default();
+        let counted = Counted { what, tally: Arc::downgrade(&tally) };
+        self.live().entry(name.to_owned()).or_default().counted = Some(counted);
+        tally
+    }
+
+    fn counted(&self, name: &str) -> Option<(What, Arc<Tally>)> {
+        let counted = self.live().get(name)?.counted.clone()?;
+        Some((counted.what, counted.tally.upgrade()?))
+    }
+}
+
+/// What is remembered of such work between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Gauged(Option<(Weak<Tally>, Meter)>);
+
+impl Gauged {
+    /// How far it is. `None`: there is none.
+    pub(super) fn look(&mut self, moves: &Moves, name: &str, now_ms: u64) -> Option<WorkReport> {
+        let before = self.0.take();
+        let (what, tally) = moves.counted(name)?;
+        let before = before.filter(|(of, _)| of.as_ptr() == Arc::as_ptr(&tally));
+        let (of, mut meter) = before.unwrap_or_else(|| (Arc::downgrade(&tally), Meter::new(now_ms)));
+        let report = meter.on(&tally, what.named(), now_ms);
+        self.0 = Some((of, meter));
+        Some(report)
+    }
+}
