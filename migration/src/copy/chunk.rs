@@ -19,7 +19,7 @@ use crate::apply::tail::Tail;
 use crate::connection::{connect, connect_writer};
 use crate::image::write::{ABOUT_WORDS, TRUNCATED, Write};
 use crate::image::{Image, ImageShape, Key};
-use crate::patience::Patience;
+use crate::patience::{Patience, WaitMax};
 use crate::pulse::Pulse;
 use crate::settings::{Order, Wire};
 use crate::tables::{End, MovingTable, WorkError};
@@ -42,11 +42,20 @@ pub struct Limits {
     /// Which end of the primary key comes first.
     pub order: Order,
     pub wire: Wire,
+    /// How long a server that is away is waited for.
+    pub wait: WaitMax,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { rows: 2_000, bytes: 1 << 20, parallel: 4, order: Order::Ascending, wire: Wire::Plain }
+        Limits {
+            rows: 2_000,
+            bytes: 1 << 20,
+            parallel: 4,
+            order: Order::Ascending,
+            wire: Wire::Plain,
+            wait: WaitMax::default(),
+        }
     }
 }
 
@@ -70,7 +79,7 @@ impl Source<'_> {
 
 /// Copies one physical table.
 pub(super) async fn table(job: &Job, source: Source<'_>) -> Result<(), WorkError> {
-    let mut patience = Patience::default();
+    let mut patience = Patience::new(job.limits.wait);
     let saved = loop {
         match source.pulse.during(saved(job, source)).await {
             Ok(saved) => break saved,
@@ -118,7 +127,7 @@ async fn work(
     loop {
         pace::turn(&mut pace, worker).await;
         let Some(chunk) = chunks.lock().await.recv().await else { return Ok(()) };
-        let mut setbacks = Setbacks::default();
+        let mut setbacks = Setbacks::new(job.limits.wait);
         let mut part = Begun { after: chunk.after.clone(), rows: 0 };
         loop {
             let done = async {
@@ -135,7 +144,7 @@ async fn work(
                 Ok(None) => break,
                 Ok(Some(more)) => {
                     part = more;
-                    setbacks = Setbacks::default();
+                    setbacks = Setbacks::new(job.limits.wait);
                     pace::turn(&mut pace, worker).await;
                 }
                 Err(error) => {
@@ -150,13 +159,17 @@ async fn work(
 }
 
 /// Failed tries at one chunk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Setbacks {
     tries: u32,
     patience: Patience,
 }
 
 impl Setbacks {
+    fn new(wait: WaitMax) -> Setbacks {
+        Setbacks { tries: 0, patience: Patience::new(wait) }
+    }
+
     /// Returns when it is time for another try: soon where rows stood in the way, later where a server is away.
     async fn after(&mut self, progress: &Progress, table: &str, error: WorkError) -> Result<(), WorkError> {
         if error.is_away() {

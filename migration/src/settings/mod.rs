@@ -26,6 +26,8 @@ use shardway_routing::rules;
 pub use alert::{Action, AlertRule, Comparison, Condition, Level};
 pub use window::Window;
 
+use crate::patience::WaitMax;
+
 /// The sections of one rule file that are not for routing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
@@ -37,6 +39,8 @@ pub struct Settings {
 /// How the rows of one move travel.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MoveSettings {
+    /// How long work waits for a server that is away, before the move is paused and a person is asked.
+    pub wait: WaitMax,
     pub copy: CopySettings,
     pub apply: ApplySettings,
     pub throttle: Throttle,
