@@ -123,3 +123,21 @@ impl Trial {
         assert_eq!(journal.failed, 0, "{:?}", journal.first_error);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_goes_on_though_whoever_asked_for_it_hangs_up() {
+    let trial = Trial::open("").await;
+    trial.synced().await;
+    trial.in_step().await;
+    trial.shop.proxy.stop_at("Intent");
+    let mut asks = trial.shop.proxy.begin(&["traffic", "shop", "--writes", "target", "--reads", "100"]);
+    trial.shop.proxy.is_at("Intent", 1).await;
+    asks.kill().unwrap();
+    asks.wait().unwrap();
+    trial.shop.proxy.go_on();
+    trial.reaches("ReverseSync").await;
+    trial.shop.followed().await;
+    trial.load.more(20).await;
+    let (_, journal) = trial.ends_equal().await;
+    assert_eq!(journal.failed, 0, "{:?}", journal.first_error);
+}
