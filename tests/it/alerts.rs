@@ -1,5 +1,6 @@
 //! Alerts and the throttle on a real move: what fires, who is told and when, and what becomes of the copy.
 
+mod limits;
 mod listener;
 pub(crate) mod mute;
 
