@@ -85,14 +85,28 @@ async fn with_a_copy_of_the_source_it_switches_and_comes_back() {
         "reads 1 %",
         "reads 25 %",
         "reads 100 %",
+        "checks",
         "switch",
         "verify after the switch",
-        "back",
-        "verify after the way back",
+        "rollback",
+        "verify after the rollback",
+        "switch again",
         "double write off",
+        "verify at the end",
+        "finish",
     ];
     assert_eq!(names(&report), expected);
-    let switch = &report["steps"][7];
+    let detail = |name: &str| {
+        let step = report["steps"].as_array().unwrap().iter().find(|step| step["name"] == name);
+        step.unwrap()["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(detail("checks").contains("hash passed"), "{}", detail("checks"));
+    let rolled_back = detail("rollback");
+    assert!(
+        ["traffic", "data", "rules", "validate"].iter().all(|step| rolled_back.contains(step)),
+        "{rolled_back}"
+    );
+    let switch = &report["steps"][8];
     assert!(
         switch["longest_read_ms"].as_f64().unwrap() > 0.0
             && switch["longest_write_ms"].as_f64().unwrap() > 0.0

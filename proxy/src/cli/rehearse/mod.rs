@@ -1,8 +1,8 @@
 //! `move rehearse`: the whole move, once, against a scratch target, by a proxy of its own.
 //!
 //! Against the real source it goes as far as both sides are equal, and changes nothing there but the engine's own marks.
-//! Where copies of the sources are named it goes on: double write, gray reads, the switch, the way back. A client asks
-//! all the time, and writes where the source is a copy, so the report has the stalls that clients would have had.
+//! Where copies of the sources are named it goes on: double write, gray reads, the checks, the switch, a rollback, the
+//! switch again, the end. A client asks all the time, and writes where the source is a copy, so the report has the stalls that clients would have had.
 
 mod child;
 mod probe;
@@ -17,7 +17,9 @@ use anyhow::Context as _;
 use mysql_async::Opts;
 use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
-use shardway_migration::report::MoveReport;
+use shardway_migration::checkpoint::ALL;
+use shardway_migration::checkpoint::report::CheckpointReport;
+use shardway_migration::report::{MoveReport, Progress};
 
 use self::child::Rehearsing;
 use self::probe::{May, Probe};
@@ -26,6 +28,7 @@ use self::rules::Rewritten;
 use super::Remote;
 use super::api::Api;
 use super::online::{self, Form};
+use crate::control::moves::rollback::{Ask, Rollback, StepState};
 use crate::control::rule_file;
 use crate::control::traffic::Wish;
 use crate::durable;
@@ -44,8 +47,8 @@ pub(super) enum Scratch {
 enum Reach {
     /// Until both sides are equal: the source is the real one.
     Equal,
-    /// Over the switch and back.
-    BackAgain,
+    /// Over the switch and a rollback to the end.
+    TheEnd,
 }
 
 /// What to rehearse with.
@@ -78,7 +81,7 @@ pub(super) fn rehearse(remote: &Remote, plan: &Plan<'_>, form: Form) -> anyhow::
     runtime.block_on(must_be_new(&server, &rewritten))?;
     let folder = config.state_dir.join("rehearsal").join(plan.name);
     let rehearsing = Rehearsing::start(&folder, &rewritten.text)?;
-    let reach = if sources.is_empty() { Reach::Equal } else { Reach::BackAgain };
+    let reach = if sources.is_empty() { Reach::Equal } else { Reach::TheEnd };
     let mut course = Course::new(plan.name, &rehearsing, &rewritten, reach, form)?;
     let ended = course.run(reach);
     let log = rehearsing.log.display().to_string();
@@ -146,7 +149,7 @@ impl<'a> Course<'a> {
         // Whose source it is decides what may be done to it.
         let may = match reach {
             Reach::Equal => May::Read,
-            Reach::BackAgain => May::Write,
+            Reach::TheEnd => May::Write,
         };
         let probe = rewritten
             .probed
@@ -171,14 +174,18 @@ impl<'a> Course<'a> {
             let reads = Wish { reads: Some(percent), ..Wish::default() };
             self.step(&format!("reads {percent} %"), |course| course.traffic(&reads))?;
         }
+        self.step("checks", Course::check)?;
         let switch = Wish { writes: Some("target".into()), ..Wish::default() };
         self.step("switch", |course| course.traffic(&switch))?;
         self.step("verify after the switch", Course::verify)?;
-        let back = Wish { writes: Some("source".into()), reads: Some(0.0), ..Wish::default() };
-        self.step("back", |course| course.traffic(&back))?;
-        self.step("verify after the way back", Course::verify)?;
+        self.step("rollback", Course::roll_back)?;
+        self.step("verify after the rollback", Course::verify)?;
+        let again = Wish { reads: Some(100.0), ..switch };
+        self.step("switch again", |course| course.traffic(&again))?;
         let off = Wish { double_write: Some("off".into()), ..Wish::default() };
-        self.step("double write off", |course| course.traffic(&off))
+        self.step("double write off", |course| course.traffic(&off))?;
+        self.step("verify at the end", Course::verify)?;
+        self.step("finish", Course::finish)
     }
 
     fn step(
@@ -232,16 +239,19 @@ impl<'a> Course<'a> {
     /// Starts the move and waits until both sides are equal.
     fn carry(&self) -> anyhow::Result<String> {
         self.api.post(&self.path("/start"), "")?;
+        let Progress { rows_copied, bytes_copied, .. } = self.reaches("Synced")?.progress;
+        Ok(format!("{rows_copied} rows, {bytes_copied} bytes"))
+    }
+
+    /// Waits until the move is in a phase.
+    fn reaches(&self, phase: &str) -> anyhow::Result<MoveReport> {
         loop {
             let status = self.api.get(&self.path(""))?;
             let report: MoveReport =
                 serde_json::from_value(status).context("the proxy's answer is no move")?;
             match report.phase.as_str() {
-                "Synced" => {
-                    let progress = &report.progress;
-                    return Ok(format!("{} rows, {} bytes", progress.rows_copied, progress.bytes_copied));
-                }
-                "Failed" | "Aborted" | "Paused" => {
+                is if is == phase => return Ok(report),
+                "Failed" | "Paused" => {
                     anyhow::bail!("{}", report.last_error.unwrap_or_else(|| report.phase.clone()));
                 }
                 _ => std::thread::sleep(LOOK_EVERY),
@@ -254,6 +264,34 @@ impl<'a> Course<'a> {
         let told = format!("{} rows compared, {} differ", report["checked"], report["different"]);
         anyhow::ensure!(report["clean"] == true, "{told}");
         Ok(told)
+    }
+
+    /// The five checks, with the questions of the rules.
+    fn check(&self) -> anyhow::Result<String> {
+        let report: CheckpointReport = serde_json::from_value(self.api.post(&self.path("/check"), "")?)
+            .context("the proxy's answer is no report of checks")?;
+        anyhow::ensure!(report.passed, "{report}");
+        let told = ALL.iter().map(|check| format!("{check} {}", report.outcome(*check)));
+        Ok(told.collect::<Vec<_>>().join(", "))
+    }
+
+    /// As `move rollback` does it, with everything that follows the traffic.
+    fn roll_back(&self) -> anyhow::Result<String> {
+        let ask = serde_json::to_value(Ask::default())?;
+        let ended: Rollback = serde_json::from_value(self.api.post_json(&self.path("/rollback"), &ask)?)
+            .context("the proxy's answer is no rollback")?;
+        let steps = ended.steps.iter().map(|step| format!("{} {:.1} s", step.step, step.seconds));
+        let told = steps.collect::<Vec<_>>().join(", ");
+        let failed = ended.steps.iter().find(|step| step.state == StepState::Failed);
+        match failed {
+            Some(step) => anyhow::bail!("{}: {}", step.step, step.detail),
+            None => Ok(told),
+        }
+    }
+
+    fn finish(&self) -> anyhow::Result<String> {
+        self.api.post(&self.path("/finish"), "")?;
+        self.reaches("Done").map(|_| "the way back is closed".to_owned())
     }
 
     fn traffic(&self, wish: &Wish) -> anyhow::Result<String> {
