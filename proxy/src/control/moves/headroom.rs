@@ -23,6 +23,8 @@ pub(super) struct Headroom {
     kept: BTreeMap<String, Option<Kept>>,
     /// The last delay that was known, and when. What has not been read since grows older.
     delay: Option<(f64, u64)>,
+    /// By server's address: where its stream begins when it is begun anew, and since when.
+    saved: BTreeMap<String, (String, u64)>,
     /// The shortest retention that was told last.
     shortest_s: Option<u64>,
 }
@@ -42,7 +44,8 @@ impl Headroom {
             *self = Headroom::default();
             return Reading::NotNow;
         }
-        let lag = streams.and_then(|streams| streams.lag).map(|lag| lag.as_secs_f64());
+        let held_s = self.held_s(streams, now_ms);
+        let lag = streams.and_then(|streams| streams.lag).map(|lag| lag.as_secs_f64().max(held_s));
         self.delay = lag.map(|lag| (lag, now_ms)).or(self.delay);
         let delay_s = self.delay.map(|(lag, since)| lag + now_ms.saturating_sub(since) as f64 / 1_000.0);
         let read: Vec<(&String, &Server)> = known
@@ -69,6 +72,22 @@ impl Headroom {
         }))
     }
 
+    /// For how long a stream's place has stayed where it is: heartbeats move it every second, unless a prepared XA
+    /// transaction holds it back, however close the stream follows.
+    fn held_s(&mut self, streams: Option<&Streams>, now_ms: u64) -> f64 {
+        let tails = streams.map(|streams| streams.tails.as_slice()).unwrap_or_default();
+        let held_ms = tails.iter().filter_map(|(address, _, position, _)| {
+            let position = position.as_ref()?;
+            let (before, since_ms) =
+                self.saved.entry(address.clone()).or_insert_with(|| (position.clone(), now_ms));
+            if before != position {
+                (*before, *since_ms) = (position.clone(), now_ms);
+            }
+            Some(now_ms.saturating_sub(*since_ms))
+        });
+        held_ms.max().unwrap_or(0) as f64 / 1_000.0
+    }
+
     /// The alert that every move has whose streams' servers forget.
     pub(super) fn rule(&self) -> Option<AlertRule> {
         self.shortest_s.map(retention::warning)
@@ -90,4 +109,24 @@ async fn ask(server: &Server) -> Option<Kept> {
         kept
     });
     kept.await.inspect_err(|error| tracing::debug!(%error, "nobody knows how long a log is kept")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_stays_is_as_old_as_its_last_step() {
+        let streams = |position: &str| Streams {
+            tails: vec![("a:1".to_owned(), "following".to_owned(), Some(position.to_owned()), 0)],
+            lag: None,
+            waits_for: None,
+        };
+        let mut of = Headroom::default();
+        for (position, now_ms, held_s) in
+            [("b.1:4", 1_000, 0.0), ("b.1:9", 2_000, 0.0), ("b.1:9", 62_000, 60.0), ("b.2:4", 63_000, 0.0)]
+        {
+            assert!((of.held_s(Some(&streams(position)), now_ms) - held_s).abs() < 0.01, "{position}");
+        }
+    }
 }
