@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use shardway_tests::{Shop, server_error, until};
+use shardway_tests::{On, Shop, server_error, until};
 
 /// Carried over and written on both sides.
 async fn doubled(capture: &str) -> (Shop, Conn) {
@@ -19,33 +19,47 @@ async fn doubled(capture: &str) -> (Shop, Conn) {
 
 #[tokio::test]
 async fn gray_reads_wait_until_what_came_is_gone_and_the_sides_are_compared() {
-    const COLUMN: (&str, &str, &str) =
-        ("ALTER TABLE users ADD COLUMN late INT", "ALTER TABLE users DROP COLUMN late", "late");
-    const CASCADE: (&str, &str, &str) = (
+    type Case = (On, &'static str, &'static str, &'static str);
+    const COLUMN: Case =
+        (On::Source, "ALTER TABLE users ADD COLUMN late INT", "ALTER TABLE users DROP COLUMN late", "late");
+    const CASCADE: Case = (
+        On::Source,
         "ALTER TABLE orders ADD CONSTRAINT c FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE",
         "ALTER TABLE orders DROP FOREIGN KEY c",
         "PF302",
     );
-    const TRIGGER: (&str, &str, &str) = (
+    const CASCADE_THERE: Case = (
+        On::Target,
+        "ALTER TABLE orders_0 ADD CONSTRAINT c FOREIGN KEY (user_id) REFERENCES users_0 (id) ON DELETE CASCADE",
+        "ALTER TABLE orders_0 DROP FOREIGN KEY c",
+        "PF302",
+    );
+    const TRIGGER: Case = (
+        On::Source,
         "CREATE TRIGGER t AFTER INSERT ON settings FOR EACH ROW UPDATE users SET email = NEW.name",
         "DROP TRIGGER t",
         "PF306",
     );
     // A stream stops by itself at the definition of a table that it follows.
-    let cases = [("capture = \"none\"\n", vec![COLUMN, CASCADE, TRIGGER]), ("", vec![TRIGGER])];
+    let cases =
+        [("capture = \"none\"\n", vec![COLUMN, CASCADE, TRIGGER]), ("", vec![TRIGGER, CASCADE_THERE])];
     for (capture, changes) in cases {
         let (shop, mut connection) = doubled(capture).await;
         let (both, gray) = (
             format!("{capture}double_write = \"sync\""),
             format!("{capture}double_write = \"sync\"\nreads = 100"),
         );
-        let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
         let mut hold_ms = 3_000;
-        for (change, back, said) in changes {
-            legacy.query_drop(change).await.expect(change);
+        for (on, change, back, said) in changes {
+            let server = match on {
+                On::Source => &shop.cluster.legacy,
+                On::Target => &shop.cluster.shards[0],
+            };
+            let mut there = server.connect(&shop.name).await;
+            there.query_drop(change).await.expect(change);
             let error = shop.refused(&gray).await;
             assert!(error.contains("SHD1441") && error.contains(said), "{error}");
-            legacy.query_drop(back).await.expect(back);
+            there.query_drop(back).await.expect(back);
             // What it did while it was there, nobody has looked at.
             let error = shop.refused(&format!("{gray}\nhold_ms = 2999")).await;
             assert!(error.contains("SHD1605"), "{error}");

@@ -39,6 +39,7 @@ mod mismatches;
 mod moving;
 mod names;
 mod preflight;
+mod preflight_around;
 mod preflight_tables;
 mod prepare;
 mod prepared;

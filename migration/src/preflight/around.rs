@@ -8,8 +8,7 @@ use super::finding::{self as kind, Finding};
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for server in &facts.servers {
-        let keys = server.foreign_keys.iter().filter(|_| server.is(Side::Source));
-        findings.extend(keys.flat_map(|key| foreign_key(facts, server, key)));
+        findings.extend(server.foreign_keys.iter().flat_map(|key| foreign_key(facts, server, key)));
         for table in &facts.tables {
             for physical in table.physical.iter().filter(|physical| physical.backend == server.backend) {
                 findings.extend(server.triggers.iter().filter_map(|trigger| fired(table, physical, trigger)));
@@ -23,19 +22,34 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// The table of the move whose rows on that source are these.
-fn moving<'a>(facts: &'a Facts, server: &ServerFacts, named: &(String, String)) -> Option<&'a TableFacts> {
-    let is = |physical: &Physical| physical.backend == server.backend && is_named(physical, named);
-    facts.tables.iter().find(|table| table.of(Side::Source).any(is))
+/// What a foreign key has at one end: a physical table of the move.
+#[derive(Clone, Copy)]
+struct End<'a> {
+    table: &'a TableFacts,
+    physical: &'a Physical,
+}
+
+/// The table of a side that has this name on that server.
+fn end<'a>(facts: &'a Facts, server: &ServerFacts, side: Side, named: &(String, String)) -> Option<End<'a>> {
+    let is = |physical: &&Physical| physical.backend == server.backend && is_named(physical, named);
+    facts.tables.iter().find_map(|table| Some(End { table, physical: table.of(side).find(is)? }))
 }
 
 fn is_named(physical: &Physical, (database, table): &(String, String)) -> bool {
     physical.database.eq_ignore_ascii_case(database) && physical.table.eq_ignore_ascii_case(table)
 }
 
+/// The preparation makes tables without foreign keys; those of a target's table were there before it. While rows are
+/// carried they are not looked at, but clients' statements are under them after the switch.
 fn foreign_key(facts: &Facts, server: &ServerFacts, key: &ForeignKey) -> Vec<Finding> {
-    let (child, parent) = (moving(facts, server, &key.child), moving(facts, server, &key.parent));
-    let Some(subject) = child.or(parent) else { return Vec::new() };
+    let ends = |side| [&key.child, &key.parent].map(|named| end(facts, server, side, named));
+    // A table that is split in place is of both sides; what holds of the source is said once.
+    let known = [Side::Source, Side::Target].map(|side| (side, ends(side)));
+    let Some((side, [child, parent])) = known.into_iter().find(|(_, ends)| ends.iter().any(Option::is_some))
+    else {
+        return Vec::new();
+    };
+    let subject = child.or(parent).map(|end| end.table.name.as_str()).unwrap_or_default();
     let found = format!(
         "{}: `{}` of {}.{} to {}.{}",
         server.backend, key.name, key.child.0, key.child.1, key.parent.0, key.parent.1
@@ -43,30 +57,29 @@ fn foreign_key(facts: &Facts, server: &ServerFacts, key: &ForeignKey) -> Vec<Fin
     let mut findings = Vec::new();
     let acts = |rule: &&String| ["CASCADE", "SET NULL", "SET DEFAULT"].contains(&rule.as_str());
     if let (Some(_), Some(rule)) = (child, key.rules.iter().find(acts)) {
-        findings.push(kind::FOREIGN_KEY_CASCADES.of(&subject.name, format!("{found} is {rule}")));
+        findings.push(kind::FOREIGN_KEY_CASCADES.of(subject, format!("{found} is {rule}")));
     }
-    if let (Some(child), Some(parent)) = (child, parent)
-        && are_together(child, parent, key)
-    {
-        if findings.is_empty() {
-            findings.push(kind::FOREIGN_KEY_DROPPED.of(&subject.name, found));
-        }
-    } else {
-        findings.push(kind::FOREIGN_KEY_CUT.of(&subject.name, found));
+    let is_kept = child.zip(parent).is_some_and(|(child, parent)| are_together(child, parent, side, key));
+    match side {
+        _ if !is_kept => findings.push(kind::FOREIGN_KEY_CUT.of(subject, found)),
+        Side::Source if findings.is_empty() => findings.push(kind::FOREIGN_KEY_DROPPED.of(subject, found)),
+        Side::Source | Side::Target => {}
     }
     findings
 }
 
 /// Will every child be where its parent is?
-fn are_together(child: &TableFacts, parent: &TableFacts, key: &ForeignKey) -> bool {
-    match (&child.home, &parent.home) {
+fn are_together(child: End<'_>, parent: End<'_>, side: Side, key: &ForeignKey) -> bool {
+    match (&child.table.home, &parent.table.home) {
         (_, Home::Copied) => true,
         (Home::Whole(one), Home::Whole(other)) => one == other,
         (Home::Sharded { key: from, group }, Home::Sharded { key: to, group: of }) => {
             let pair = |(child, parent): &(String, String)| {
                 child.eq_ignore_ascii_case(from) && parent.eq_ignore_ascii_case(to)
             };
-            group == of && key.columns.iter().any(pair)
+            // Several shards may be in one database.
+            let is_one_shard = side == Side::Source || child.physical.shard == parent.physical.shard;
+            group == of && is_one_shard && key.columns.iter().any(pair)
         }
         _ => false,
     }

@@ -91,6 +91,7 @@ pub(super) fn physical(backend: &str, side: Side, table: &str) -> Physical {
         sides: vec![side],
         database: "shop".to_owned(),
         table: table.to_owned(),
+        shard: None,
         definition: Some(definition()),
         rows: Occupied::No,
     }
@@ -104,8 +105,8 @@ pub(super) fn facts() -> Facts {
         source_key: None,
         physical: vec![
             physical("legacy", Side::Source, "users"),
-            physical("s0", Side::Target, "users_0"),
-            physical("s0", Side::Target, "users_1"),
+            Physical { shard: Some(0), ..physical("s0", Side::Target, "users_0") },
+            Physical { shard: Some(1), ..physical("s0", Side::Target, "users_1") },
         ],
     };
     Facts {

@@ -179,6 +179,8 @@ pub struct Physical {
     pub sides: Vec<Side>,
     pub database: String,
     pub table: String,
+    /// Which of the target's nodes it is.
+    pub shard: Option<usize>,
     /// `None`: it is not there.
     pub definition: Option<Definition>,
     pub rows: Occupied,

@@ -135,7 +135,7 @@ registry! {
     TIME_COLUMN_KEPT = "PF215" "time_column_kept" Refused Operator "the server does not set the column of `capture = \"timestamp\"` at every write", "make it DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, or waive this if the application sets it at every write, by the source's clock";
     TIME_COLUMN_LAYOUT = "PF216" "time_column_layout" Refused Never "a table that cannot be followed by a time column", "use capture = \"binlog\"";
     DEGRADED = "PF217" "degraded" Warning Never "`capture = \"timestamp\"` sees no deletions, no writes that leave the time column as it was or set it back, and none that commit later than apply.overlap after their stamp", "nothing must be done: comparisons find them, and the switch waits for one under hold; raise hold_ms to the time that a comparison of every row takes";
-    FOREIGN_KEY_CUT = "PF301" "foreign_key_cut" Refused Never "a foreign key ties rows that will not be on the same server", "drop the constraint; the application must keep it from now on";
+    FOREIGN_KEY_CUT = "PF301" "foreign_key_cut" Refused Never "a foreign key ties rows that the move does not bring to the same place", "drop the constraint; the application must keep it from now on";
     FOREIGN_KEY_CASCADES = "PF302" "foreign_key_cascades" Refused Never "a foreign key changes rows by itself, which the binary log does not tell", "make it RESTRICT, or drop the constraint";
     FOREIGN_KEY_DROPPED = "PF303" "foreign_key_dropped" Warning Never "a foreign key is not carried to the target", "nothing must be done; the target does not enforce it";
     TRIGGER = "PF304" "trigger" Refused Operator "a trigger of the source stays behind", "drop it and let the application do its work, or waive this if it may end with the switch";

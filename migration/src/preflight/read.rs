@@ -109,13 +109,15 @@ async fn table(
         .chain(arriving.map(|place| (place, Side::Target)))
     {
         let mut sides = vec![side];
-        if side == Side::Source && places.targets.iter().any(|target| target.is_same(place)) {
+        let shard = places.targets.iter().position(|target| target.is_same(place));
+        if side == Side::Source && shard.is_some() {
             sides.push(Side::Target);
         }
         let connection =
             connections.get_mut(&place.backend).expect("every backend of the move was connected to");
         let found = physical(connection, place, sides, places.sources.len()).await;
-        table.physical.push(found.map_err(|error| about(&place.backend_name, &error))?);
+        let found = found.map_err(|error| about(&place.backend_name, &error))?;
+        table.physical.push(Physical { shard, ..found });
     }
     Ok(table)
 }
@@ -142,6 +144,7 @@ async fn physical(
         sides,
         database: place.database.clone(),
         table: place.table.clone(),
+        shard: None,
         definition,
         rows,
     })
