@@ -251,10 +251,15 @@ fn followed(row: &Row) -> Option<Followed> {
     let server = column(row, ["Source_UUID", "Master_UUID"])
         .or_else(|| column(row, ["Source_Server_Id", "Master_Server_Id"]))?;
     let of = |names| column(row, names).unwrap_or_default();
-    let (host, port) = (of(["Source_Host", "Master_Host"]), of(["Source_Port", "Master_Port"]));
     let offset = of(["Exec_Source_Log_Pos", "Exec_Master_Log_Pos"]).parse().unwrap_or(0);
     let file = of(["Relay_Source_Log_File", "Relay_Master_Log_File"]);
-    Some(Followed { server, address: format!("{host}:{port}"), file, offset })
+    Some(Followed { server, address: followed_address(row), file, offset })
+}
+
+/// Whom a row of a replication status follows: `host:port`.
+pub(crate) fn followed_address(row: &Row) -> String {
+    let of = |names| column(row, names).unwrap_or_default();
+    format!("{}:{}", of(["Source_Host", "Master_Host"]), of(["Source_Port", "Master_Port"]))
 }
 
 fn filter(row: &Row) -> Option<String> {

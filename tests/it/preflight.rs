@@ -88,11 +88,19 @@ const SETTINGS: [Case; 6] = [
     },
 ];
 
-const SETTINGS_MARIADB: [Case; 1] = [Case {
-    wrong: &[(On::Source, "SET GLOBAL log_bin_compress = ON")],
-    found: &["PF105"],
-    remedy: &[(On::Source, "SET GLOBAL log_bin_compress = OFF")],
-}];
+const SETTINGS_MARIADB: [Case; 2] = [
+    Case {
+        wrong: &[(On::Source, "SET GLOBAL log_bin_compress = ON")],
+        found: &["PF105"],
+        remedy: &[(On::Source, "SET GLOBAL log_bin_compress = OFF")],
+    },
+    // What it replicates it does not log unless it is told to.
+    Case {
+        wrong: &[(On::Target, "CHANGE MASTER 'peer' TO MASTER_HOST = 'nobody'")],
+        found: &["PF110"],
+        remedy: &[(On::Target, "RESET REPLICA 'peer' ALL")],
+    },
+];
 
 const SETTINGS_MYSQL: [Case; 4] = [
     Case {
@@ -175,6 +183,8 @@ async fn what_setting_parameters_takes_is_asked_for_and_is_enough() {
     }
     if Flavour::chosen() == Flavour::MySql {
         pair.run(On::Target, "GRANT SESSION_VARIABLES_ADMIN ON *.* TO 'mover'@'%'").await;
+    } else {
+        pair.run(On::Target, "GRANT SLAVE MONITOR ON *.* TO 'mover'@'%'").await;
     }
     let rules = pair.rules(MOVE).replace(
         &format!("shop:shop@127.0.0.1:{}", pair.target.port()),
@@ -200,8 +210,20 @@ async fn what_setting_parameters_takes_is_asked_for_and_is_enough() {
 
 #[tokio::test]
 async fn a_source_without_a_whole_binary_log_is_refused() {
-    let pair = Pair::start(&["--binlog-ignore-db=logs"]).await;
+    let pair = Pair::start(&["--binlog-ignore-db=logs", "--loose-log-replica-updates=OFF"]).await;
     pair.run(On::Source, USERS).await;
+    assert_eq!(ids(&report(&pair.rules(MOVE), &[]).await), set(["PF108"]));
+    // A peer whose rows come in beside the log.
+    let follow = match Flavour::chosen() {
+        Flavour::MariaDb => "CHANGE MASTER TO MASTER_HOST = 'peer', MASTER_PORT = 3307",
+        Flavour::MySql => "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'peer', SOURCE_PORT = 3307",
+    };
+    pair.run(On::Source, follow).await;
+    let found = report(&pair.rules(MOVE), &[]).await;
+    assert_eq!(ids(&found), set(["PF108", "PF121"]));
+    let of_peer = found.findings.iter().find(|finding| finding.id == "PF121").unwrap();
+    assert_eq!(of_peer.found, "log_slave_updates is OFF, and it replicates from peer:3307");
+    pair.run(On::Source, "RESET REPLICA ALL").await;
     assert_eq!(ids(&report(&pair.rules(MOVE), &[]).await), set(["PF108"]));
 
     let pair = Pair { source: Server::start_with(&["--skip-log-bin"]).await, target: pair.target };

@@ -6,12 +6,13 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 use shardway_routing::topology::Side;
 
-use super::facts::{Body, Flavour, ForeignKey, Prepared, ServerFacts, Trigger};
+use super::facts::{Body, Flavour, Follows, ForeignKey, Prepared, ServerFacts, Trigger};
 use super::grants::Grants;
 use crate::image::quoted;
+use crate::replication;
 
 /// Variables that decide something; a server without one of them leaves it out.
-const VARIABLES: [&str; 18] = [
+const VARIABLES: [&str; 21] = [
     "binlog_expire_logs_seconds",
     "binlog_format",
     "binlog_order_commits",
@@ -23,6 +24,8 @@ const VARIABLES: [&str; 18] = [
     "innodb_buffer_pool_size",
     "log_bin",
     "log_bin_compress",
+    "log_replica_updates",
+    "log_slave_updates",
     "lower_case_table_names",
     "max_allowed_packet",
     "read_only",
@@ -30,6 +33,7 @@ const VARIABLES: [&str; 18] = [
     "sql_mode",
     "super_read_only",
     "version",
+    "wsrep_on",
 ];
 
 const SYSTEM: &str = "('information_schema', 'performance_schema', 'mysql', 'sys')";
@@ -60,6 +64,7 @@ pub(super) async fn ask(
         grants: Grants::parse(&lines),
         prepared: prepared(connection).await?,
         filters: filters(connection, flavour).await?,
+        follows: follows(connection, flavour).await?,
         disk_free_bytes: disk_free(connection, variables.get("datadir")).await?,
         streams: streams(connection, &databases).await?,
         foreign_keys: foreign_keys(connection).await?,
@@ -111,6 +116,22 @@ async fn filters(
         }
     }
     Ok(None)
+}
+
+/// The servers that it replicates from, whether or not it does so at present.
+async fn follows(connection: &mut Conn, flavour: Flavour) -> Result<Follows, mysql_async::Error> {
+    let statements: &[&str] = match flavour {
+        Flavour::MariaDb => &["SHOW ALL SLAVES STATUS"],
+        Flavour::MySql => &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"],
+    };
+    let mut refused = None;
+    for sql in statements {
+        match allowed(connection, sql).await? {
+            Ok(rows) => return Ok(Follows::These(rows.iter().map(replication::followed_address).collect())),
+            Err(said) => refused = refused.or(Some(format!("{sql} answers: {said}"))),
+        }
+    }
+    Ok(Follows::Unknown(refused.unwrap_or_default()))
 }
 
 async fn disk_free(

@@ -4,7 +4,8 @@ use shardway_routing::schema::{Column, ColumnKind, Generation, Sign, TableSchema
 use shardway_routing::topology::{Capture, DoubleWrite, Side};
 
 use super::facts::{
-    ColumnText, Definition, Facts, Flavour, Home, Occupied, Physical, Prepared, ServerFacts, Size, TableFacts,
+    ColumnText, Definition, Facts, Flavour, Follows, Home, Occupied, Physical, Prepared, ServerFacts, Size,
+    TableFacts,
 };
 use super::grants::Grants;
 
@@ -31,6 +32,7 @@ fn server(backend: &str, side: Side) -> ServerFacts {
         databases: vec!["shop".to_owned()],
         prepared: Prepared::Count(0),
         filters: Some((String::new(), String::new())),
+        follows: Follows::These(Vec::new()),
         disk_free_bytes: Some(1 << 40),
         streams: Vec::new(),
         foreign_keys: Vec::new(),

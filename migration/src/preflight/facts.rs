@@ -55,6 +55,7 @@ pub struct ServerFacts {
     pub prepared: Prepared,
     /// `binlog_do_db` and `binlog_ignore_db`, where there is a binary log and we may ask.
     pub filters: Option<(String, String)>,
+    pub follows: Follows,
     /// Where that can be read.
     pub disk_free_bytes: Option<u64>,
     /// Physical database and stream name of every saved position.
@@ -95,6 +96,15 @@ impl ServerFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prepared {
     Count(usize),
+    /// What the server said when asked.
+    Unknown(String),
+}
+
+/// The servers that a server replicates from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Follows {
+    /// Each as `host:port`; none of a server that is no replica.
+    These(Vec<String>),
     /// What the server said when asked.
     Unknown(String),
 }

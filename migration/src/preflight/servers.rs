@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use shardway_routing::topology::{Seen, Side};
 
 use super::estimate::Estimate;
-use super::facts::{Facts, Flavour, Prepared, ServerFacts};
+use super::facts::{Facts, Flavour, Follows, Prepared, ServerFacts};
 use super::finding::{self as kind, Finding};
 
 /// Statements of the engine are never longer than this by design, where rows allow it.
@@ -44,6 +44,9 @@ pub(super) fn findings(facts: &Facts, estimate: &Estimate) -> Vec<Finding> {
         if server.is(Side::Source) {
             findings.extend(prepared(server));
         }
+        if [Side::Source, Side::Target].into_iter().any(is_seen_by_log) {
+            findings.extend(unseen_replication(server));
+        }
         findings.extend(grants(server, facts));
         findings.extend(read_only(server));
     }
@@ -60,6 +63,7 @@ pub(super) fn of_authority(facts: &Facts, side: Side) -> Vec<Finding> {
     for server in facts.servers.iter().filter(|server| server.is(side)) {
         if facts.capture.seen(side) == Seen::ByLog {
             findings.extend(way_back(server));
+            findings.extend(unseen_replication(server));
             findings.extend(grant_everywhere(server, facts));
         }
         if let Prepared::Unknown(_) = server.prepared {
@@ -105,7 +109,41 @@ fn binlog(server: &ServerFacts) -> Vec<Finding> {
     {
         findings.push(kind::BINLOG_FILTERED.of(on, format!("only `{only}`, without `{without}`")));
     }
+    findings.extend(unlogged(server));
     findings
+}
+
+/// Has its log what it is told by other servers?
+fn logs_updates(server: &ServerFacts) -> bool {
+    ["log_slave_updates", "log_replica_updates"].iter().any(|name| server.variable(name) == "on")
+}
+
+/// What others have written reaches neither a stream nor the other side.
+fn unlogged(server: &ServerFacts) -> Option<Finding> {
+    let mut peers = match &server.follows {
+        Follows::These(peers) => peers.clone(),
+        Follows::Unknown(_) => Vec::new(),
+    };
+    if server.variable("wsrep_on") == "on" {
+        peers.push("its Galera cluster".to_owned());
+    }
+    (!peers.is_empty() && !logs_updates(server)).then(|| {
+        let found = format!("log_slave_updates is OFF, and it replicates from {}", peers.join(", "));
+        kind::REPLICA_UNLOGGED.of(&server.backend, found)
+    })
+}
+
+/// A server that logs what it replicates need not tell from whom.
+fn unseen_replication(server: &ServerFacts) -> Option<Finding> {
+    let Follows::Unknown(said) = &server.follows else { return None };
+    let privilege = match server.flavour {
+        Flavour::MariaDb => "SLAVE MONITOR",
+        Flavour::MySql => "REPLICATION CLIENT",
+    };
+    (!logs_updates(server)).then(|| {
+        let found = format!("GRANT {privilege} ON *.* TO {} ({said})", server.user);
+        kind::GRANTS.of(&server.backend, found)
+    })
 }
 
 fn retention(server: &ServerFacts, estimate: &Estimate) -> Option<Finding> {

@@ -11,7 +11,7 @@ use super::compare::differences;
 use super::decide::decide;
 use super::estimate::{Rate, estimate};
 use super::example::{definition, facts, physical};
-use super::facts::{ColumnText, Definition, Facts, Flavour, Physical, Prepared};
+use super::facts::{ColumnText, Definition, Facts, Flavour, Follows, Physical, Prepared};
 use super::finding::{ALL, Finding, Severity};
 
 fn found(facts: &Facts, waived: &[&str]) -> Vec<Finding> {
@@ -140,6 +140,8 @@ fn a_side_that_takes_over_can_be_written_and_give_back() {
     };
     assert!(found(|_| {}).is_empty());
     assert_eq!(found(|f| set(f, 1, "binlog_row_image", "MINIMAL")), ["PF110"]);
+    assert_eq!(found(|f| f.servers[1].follows = Follows::These(vec!["peer:3306".into()])), ["PF110"]);
+    assert_eq!(found(|f| f.servers[1].follows = Follows::Unknown("denied".into())), ["PF111"]);
     assert_eq!(found(|f| set(f, 1, "read_only", "ON")), ["PF113"]);
     assert_eq!(found(|f| f.servers[1].prepared = Prepared::Unknown("denied".into())), ["PF111"]);
     assert!(found(|f| f.servers[0].prepared = Prepared::Unknown("denied".into())).is_empty());

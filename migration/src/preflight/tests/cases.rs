@@ -3,7 +3,9 @@
 use shardway_routing::schema::{ColumnKind, Generation, UniqueKey};
 use shardway_routing::topology::{Capture, Side};
 
-use super::super::facts::{Body, Definition, Facts, Flavour, ForeignKey, Home, Occupied, Prepared, Trigger};
+use super::super::facts::{
+    Body, Definition, Facts, Flavour, Follows, ForeignKey, Home, Occupied, Prepared, Trigger,
+};
 use super::super::grants::Grants;
 
 /// A change of the facts, and the ids of what is found then.
@@ -53,6 +55,10 @@ pub(super) fn second_source(facts: &mut Facts, ranges: [(i128, i128); 2]) {
     for (place, range) in [0, 3].into_iter().zip(ranges) {
         facts.tables[0].physical[place].definition.as_mut().unwrap().ids = Some(range);
     }
+}
+
+fn peer() -> Follows {
+    Follows::These(vec!["10.0.0.2:3306".to_owned()])
 }
 
 pub(super) const SERVERS: &[Case] = &[
@@ -105,6 +111,34 @@ pub(super) const SERVERS: &[Case] = &[
     (|f| set(f, 1, "sql_mode", "ANSI_QUOTES,STRICT_TRANS_TABLES"), &["PF118"]),
     (|f| set(f, 1, "lower_case_table_names", "1"), &["PF119"]),
     (|f| set(f, 0, "server_id", "0"), &["PF120"]),
+    (|f| f.servers[0].follows = peer(), &["PF121"]),
+    (|f| f.servers[1].follows = peer(), &["PF110"]),
+    (|f| set(f, 0, "wsrep_on", "ON"), &["PF121"]),
+    (
+        |f| {
+            f.servers[0].follows = peer();
+            set(f, 0, "wsrep_on", "ON");
+            set(f, 0, "log_slave_updates", "ON");
+        },
+        &[],
+    ),
+    (|f| f.servers[0].follows = Follows::Unknown("denied".into()), &["PF111"]),
+    (|f| f.servers[1].follows = Follows::Unknown("denied".into()), &["PF111"]),
+    (
+        |f| {
+            f.servers[0].follows = Follows::Unknown("denied".into());
+            set(f, 0, "log_replica_updates", "ON");
+        },
+        &[],
+    ),
+    (
+        |f| {
+            f.capture = Capture::None;
+            f.servers[0].follows = peer();
+            f.servers[1].follows = Follows::Unknown("denied".into());
+        },
+        &[],
+    ),
     (
         |f| {
             f.capture = Capture::Timestamp { column: "changed".into() };
