@@ -27,28 +27,31 @@ pub async fn read(
     if columns.is_empty() {
         return Ok(None);
     }
-    let keys: Vec<(String, String)> = connection
-        .exec(
-            "SELECT CONVERT(INDEX_NAME USING utf8mb4), CONVERT(COLUMN_NAME USING utf8mb4) \
-             FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0 \
-             AND COLUMN_NAME IS NOT NULL ORDER BY INDEX_NAME, SEQ_IN_INDEX",
-            name(),
-        )
-        .await?;
+    let keys: Vec<KeyPart> = connection.exec(KEYS, name()).await?;
     let mut schema =
         TableSchema { columns: columns.into_iter().map(column).collect(), ..TableSchema::default() };
-    for (index, column) in keys {
+    for (index, column, part) in keys {
         if index == "PRIMARY" {
-            schema.primary.push(column);
-        } else if let Some(key) = schema.unique.iter_mut().find(|key| key.name == index) {
-            key.columns.push(column);
-        } else {
-            schema.unique.push(UniqueKey { name: index, columns: vec![column] });
+            schema.primary.extend(column);
+            continue;
+        }
+        let part = part.or(column).unwrap_or_default();
+        match schema.unique.iter_mut().find(|key| key.name == index) {
+            Some(key) => key.columns.push(part),
+            None => schema.unique.push(UniqueKey { name: index, columns: vec![part] }),
         }
     }
     Ok(Some(schema))
 }
 
+/// Index, column, and what counts instead of the whole column: so many characters of it, or an expression, which has no
+/// column. Only MySQL has those, and reads the comment.
+const KEYS: &str = "SELECT CONVERT(INDEX_NAME USING utf8mb4), CONVERT(COLUMN_NAME USING utf8mb4), \
+     CONVERT(COALESCE(CONCAT(COLUMN_NAME, '(', SUB_PART, ')') /*!80013 , CONCAT('(', EXPRESSION, ')') */) USING utf8mb4) \
+     FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0 \
+     ORDER BY INDEX_NAME, SEQ_IN_INDEX";
+
+type KeyPart = (String, Option<String>, Option<String>);
 type Row = (String, String, String, String, String, Option<String>, Option<String>, Option<u64>);
 
 fn column((name, data_type, column_type, nullable, extra, charset, collation, longest): Row) -> Column {

@@ -52,6 +52,8 @@ pub enum Generation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UniqueKey {
     pub name: String,
+    /// In key order. A part of a column and an expression are what its server writes for them, ``name(5)`` and
+    /// ``(lower(`name`))``, which is no column's name: of such a key nothing is known but that it is there.
     pub columns: Vec<String>,
 }
 

@@ -85,6 +85,27 @@ async fn unique_key(pair: &Pair, rules: &str) {
     assert_eq!((ids(&waived), waived.refusals().count()), (set(["PF209"]), 0));
     assert!(waived.findings.iter().any(|finding| finding.severity == Severity::Waived));
     pair.run(On::Source, "ALTER TABLE shop.users DROP KEY mail").await;
+    // What is unique may be less than a column, or none.
+    pair.run(On::Source, "ALTER TABLE shop.users ADD UNIQUE KEY mail (name(5))").await;
+    let by_name = rules.replace("shard_key = \"id\"", "shard_key = \"name\"");
+    assert_eq!(ids(&report(&by_name, &[]).await), set(["PF208", "PF209"]));
+    pair.run(On::Source, "ALTER TABLE shop.users DROP KEY mail").await;
+    if Flavour::chosen() == Flavour::MySql {
+        pair.run(On::Source, "ALTER TABLE shop.users ADD UNIQUE KEY mail ((lower(email)))").await;
+        let found = report(rules, &[]).await;
+        assert_eq!(ids(&found), set(["PF209"]));
+        let of_key = found.findings.iter().find(|finding| finding.id == "PF209").unwrap();
+        assert_eq!(of_key.found, "`mail` on ((lower(`email`)))");
+        pair.run(On::Target, "CREATE DATABASE shop0 CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci").await;
+        let other = USERS.replace("shop.users", "shop0.users_0").replace(
+            "changed DATETIME NOT NULL",
+            "changed DATETIME NOT NULL, UNIQUE KEY mail ((upper(email)))",
+        );
+        pair.run(On::Target, &other).await;
+        assert_eq!(ids(&report(rules, &[]).await), set(["PF209", "PF210"]));
+        pair.run(On::Target, "DROP DATABASE shop0").await;
+        pair.run(On::Source, "ALTER TABLE shop.users DROP KEY mail").await;
+    }
 }
 
 async fn different_targets(pair: &Pair, rules: &str) {
