@@ -37,7 +37,8 @@ pub const WORKING: [&str; 4] = [mark::TABLE, progress::TABLE, ledger::TABLE, dir
 pub const EVIDENCE: [&str; 3] = [record::MISMATCHES, record::REPAIRS, tune::TABLE];
 /// Identifiers have no more characters.
 const NAME_MAX: usize = 64;
-const PREFIX: &str = "_shardway_old_";
+/// Of tables that are put aside.
+pub(crate) const PREFIX: &str = "_shardway_old_";
 
 /// A table that has lost its rows to the other side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -119,6 +119,7 @@ pub(super) fn facts() -> Facts {
         tables: vec![table],
         shared: Vec::new(),
         tuned: Vec::new(),
+        unnamed: Vec::new(),
         moves: vec!["move".to_owned()],
     }
 }

@@ -18,10 +18,21 @@ pub struct Facts {
     pub tables: Vec<TableFacts>,
     /// `database.table` and the other move of the same rules that has one of its physical tables.
     pub shared: Vec<(String, String)>,
+    pub unnamed: Vec<Unnamed>,
     /// Parameters of the target's servers that the move sets.
     pub tuned: Vec<String>,
     /// The names of all moves of the rules.
     pub moves: Vec<String>,
+}
+
+/// Tables of a move's source that no rule names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unnamed {
+    /// The logical database.
+    pub database: String,
+    /// The backend where they are.
+    pub place: String,
+    pub tables: Vec<String>,
 }
 
 /// Whose product a server is.

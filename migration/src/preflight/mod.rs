@@ -78,6 +78,7 @@ pub async fn run_at(
 ) -> Result<Report, WorkError> {
     let mut facts = read::facts(topology, by).await?;
     facts.tuned = rules.tuned.to_vec();
+    facts.unnamed = read::unnamed(topology, by).await?;
     let estimate = estimate::estimate(&facts, rate);
     let findings = decide::decide(&facts, &estimate, rules.waived);
     Ok(Report { findings, estimate })

@@ -1,13 +1,15 @@
 //! Gathers the facts of a move from its servers. Decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::Conn;
-use shardway_routing::topology::{BackendId, MoveId, Placement, Side, Topology};
+use mysql_async::prelude::Queryable as _;
+use shardway_routing::topology::{BackendId, MoveId, Placement, Side, TableId, Topology};
 
 use super::ask_server;
 use super::ask_table::{definition, has_rows, ids};
-use super::facts::{Facts, Home, Occupied, Physical, TableFacts};
+use super::facts::{Facts, Home, Occupied, Physical, TableFacts, Unnamed};
+use crate::cleanup;
 use crate::place::{self, Place, Places};
 use crate::tables::WorkError;
 
@@ -22,6 +24,7 @@ pub(super) async fn facts(topology: &Topology, by: MoveId) -> Result<Facts, Work
         servers: Vec::new(),
         tables: Vec::new(),
         shared: shared(topology, by, &all),
+        unnamed: Vec::new(),
         tuned: Vec::new(),
         moves: topology.moves.iter().map(|of| of.name.clone()).collect(),
     };
@@ -39,6 +42,52 @@ pub(super) async fn facts(topology: &Topology, by: MoveId) -> Result<Facts, Work
         connection.disconnect().await?;
     }
     Ok(facts)
+}
+
+/// By logical database: base tables that no rule names, which stay on its default backend while tables of the move leave it.
+pub(super) async fn unnamed(topology: &Topology, by: MoveId) -> Result<Vec<Unnamed>, WorkError> {
+    let mut found: Vec<Unnamed> = Vec::new();
+    for places in place::of_move(topology, by) {
+        let id = topology.table_of(places.id).database;
+        let database = topology.database_of(id);
+        let Some(left) = places.sources.iter().find(|source| source.backend == database.default) else {
+            continue;
+        };
+        if found.iter().any(|known| known.database == database.name) {
+            continue;
+        }
+        let mut tables = base_tables(left).await?;
+        let named = named(topology, left);
+        tables.retain(|table| {
+            let is_own = table.starts_with("shardway_") || table.starts_with(cleanup::PREFIX);
+            let is_named = topology.table(id, table).is_some() || named.contains(&table.to_lowercase());
+            !is_own && !is_named
+        });
+        found.push(Unnamed { database: database.name.clone(), place: left.backend_name.clone(), tables });
+    }
+    found.retain(|unnamed| !unnamed.tables.is_empty());
+    Ok(found)
+}
+
+async fn base_tables(beside: &Place) -> Result<Vec<String>, WorkError> {
+    let ask = "SELECT TABLE_NAME FROM information_schema.TABLES \
+               WHERE TABLE_SCHEMA = ? AND TABLE_TYPE = 'BASE TABLE' ORDER BY TABLE_NAME";
+    let mut connection = place::reach_server(&beside.backend_name, &beside.server).await?;
+    let tables = connection.exec(ask, (&beside.database,)).await;
+    connection.disconnect().await?;
+    tables.map_err(|error| about(&beside.backend_name, &error))
+}
+
+/// What the rules make of their tables in the physical database of that place, in lower case.
+fn named(topology: &Topology, beside: &Place) -> BTreeSet<String> {
+    let tables = (0..).take(topology.tables.len()).map(TableId);
+    let places = tables.flat_map(|id| {
+        [Side::Source, Side::Target].into_iter().flat_map(move |side| place::of_table(topology, id, side))
+    });
+    let there = places.filter(|of| {
+        of.server.is_same_process(&beside.server) && of.database.eq_ignore_ascii_case(&beside.database)
+    });
+    there.map(|of| of.table.to_lowercase()).collect()
 }
 
 fn about(backend: &str, error: &mysql_async::Error) -> WorkError {

@@ -5,8 +5,11 @@ use shardway_routing::schema::ColumnKind;
 use shardway_routing::topology::{DoubleWrite, Seen, Side};
 
 use super::compare::differences;
-use super::facts::{Definition, Facts, Home, Occupied, Physical, TableFacts};
+use super::facts::{Definition, Facts, Home, Occupied, Physical, TableFacts, Unnamed};
 use super::finding::{self as kind, Finding};
+
+/// How many tables a finding names.
+const SHOWN: usize = 20;
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -15,6 +18,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         Seen::ByLog | Seen::Not => None,
     };
     findings.extend(column.map(|column| kind::DEGRADED.of(&facts.by, format!("`{column}`"))));
+    findings.extend(facts.unnamed.iter().map(staying));
     for table in &facts.tables {
         for physical in &table.physical {
             findings.extend(existence(table, physical));
@@ -32,6 +36,16 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn staying(unnamed: &Unnamed) -> Finding {
+    let shown: Vec<String> = unnamed.tables.iter().take(SHOWN).map(|table| format!("`{table}`")).collect();
+    let more = match unnamed.tables.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let found = format!("{}: {}{more}", unnamed.place, shown.join(", "));
+    kind::TABLES_STAY.of(&unnamed.database, found)
 }
 
 /// Tables that are not there, or not the same everywhere.

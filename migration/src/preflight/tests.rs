@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shardway_routing::schema::UniqueKey;
 use shardway_routing::topology::Side;
 
-use cases::{AROUND, SERVERS, TABLES, every_definition, set};
+use cases::{AROUND, SERVERS, TABLES, every_definition, set, stays};
 
 use super::compare::differences;
 use super::decide::decide;
@@ -128,6 +128,16 @@ fn shares_of_what_travels_add_up_and_what_stays_is_not_counted() {
     let mut small = facts;
     small.servers[0].variables = variables;
     assert_eq!(estimate(&small, Rate::ASSUMED).load.len(), of.load.len() + 1);
+}
+
+#[test]
+fn of_many_tables_that_stay_some_are_named() {
+    let mut facts = facts();
+    facts.unnamed = vec![stays(22)];
+    let many = found(&facts, &[]).remove(0).found;
+    assert!(many.starts_with("legacy: `t1`, `t2`, ") && many.ends_with("`t20` and 2 more"), "{many}");
+    facts.unnamed = vec![stays(2)];
+    assert_eq!(found(&facts, &[]).remove(0).found, "legacy: `t1`, `t2`");
 }
 
 #[test]

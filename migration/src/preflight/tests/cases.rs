@@ -4,7 +4,7 @@ use shardway_routing::schema::{ColumnKind, Generation, UniqueKey};
 use shardway_routing::topology::{Capture, Side};
 
 use super::super::facts::{
-    Body, Definition, Facts, Flavour, Follows, ForeignKey, Home, Occupied, Prepared, Trigger,
+    Body, Definition, Facts, Flavour, Follows, ForeignKey, Home, Occupied, Prepared, Trigger, Unnamed,
 };
 use super::super::grants::Grants;
 
@@ -18,7 +18,7 @@ pub(super) fn set(facts: &mut Facts, server: usize, name: &str, value: &str) {
 /// The source's definition and, where the tables shall stay alike, the targets'.
 pub(super) fn every_definition(facts: &mut Facts, change: impl Fn(&mut Definition)) {
     for physical in &mut facts.tables[0].physical {
-        change(physical.definition.as_mut().unwrap());
+        change(physical.definition.as_mut().expect("it is there"));
     }
 }
 
@@ -53,8 +53,13 @@ pub(super) fn second_source(facts: &mut Facts, ranges: [(i128, i128); 2]) {
     other.table = "users_b".to_owned();
     facts.tables[0].physical.push(other);
     for (place, range) in [0, 3].into_iter().zip(ranges) {
-        facts.tables[0].physical[place].definition.as_mut().unwrap().ids = Some(range);
+        facts.tables[0].physical[place].definition.as_mut().expect("it is there").ids = Some(range);
     }
+}
+
+pub(super) fn stays(tables: usize) -> Unnamed {
+    let tables = (1..=tables).map(|number| format!("t{number}")).collect();
+    Unnamed { database: "shop".to_owned(), place: "legacy".to_owned(), tables }
 }
 
 fn peer() -> Follows {
@@ -173,13 +178,16 @@ pub(super) const TABLES: &[Case] = &[
         &["PF209"],
     ),
     (
-        |f| f.tables[0].physical[2].definition.as_mut().unwrap().columns[1].full_type = "varchar(79)".into(),
+        |f| {
+            f.tables[0].physical[2].definition.as_mut().expect("it is there").columns[1].full_type =
+                "varchar(79)".into()
+        },
         &["PF210"],
     ),
     (
         |f| {
             f.tables[0].home = Home::Whole("s0".into());
-            let source = f.tables[0].physical[0].definition.as_mut().unwrap();
+            let source = f.tables[0].physical[0].definition.as_mut().expect("it is there");
             source.schema.columns[0].generation = Generation::AutoIncrement;
             f.tables[0].physical.truncate(2);
         },
@@ -202,6 +210,7 @@ pub(super) const TABLES: &[Case] = &[
         },
         &[],
     ),
+    (|f| f.unnamed.push(stays(1)), &["PF218"]),
     (|f| f.capture = Capture::Timestamp { column: "email".into() }, &["PF213", "PF217"]),
     (
         |f| {
