@@ -40,6 +40,7 @@ mod moving;
 mod names;
 mod preflight;
 mod preflight_around;
+mod preflight_room;
 mod preflight_tables;
 mod prepare;
 mod prepared;

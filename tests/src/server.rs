@@ -39,6 +39,7 @@ impl Flavour {
 /// A running server. The user `shop` with the password `shop` may do everything.
 #[derive(Debug)]
 pub struct Server {
+    flavour: Flavour,
     process: Child,
     port: u16,
     options: Vec<String>,
@@ -67,7 +68,14 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub async fn start_with(options: &[&str]) -> Server {
-        let flavour = Flavour::chosen();
+        Server::start_as(Flavour::chosen(), options).await
+    }
+
+    /// The same of that flavour, beside those under test. MariaDB is there in every run.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_as(flavour: Flavour, options: &[&str]) -> Server {
         let folder =
             tempfile::Builder::new().prefix("shardway-").tempdir_in(base(flavour)).expect("a folder");
         let data = folder.path().join("data");
@@ -85,7 +93,7 @@ impl Server {
         let process = run(flavour, folder.path(), port, &options);
         let requires = options.iter().any(|option| option == Server::REQUIRES_TLS);
         let tls = requires.then(|| SslOpts::default().with_danger_accept_invalid_certs(true));
-        let server = Server { process, port, options, tls, relay: None, folder };
+        let server = Server { flavour, process, port, options, tls, relay: None, folder };
         server.answers().await;
         server
     }
@@ -164,7 +172,7 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub async fn restart(&mut self) {
-        self.process = run(Flavour::chosen(), self.folder.path(), self.port, &self.options);
+        self.process = run(self.flavour, self.folder.path(), self.port, &self.options);
         self.answers().await;
     }
 
@@ -271,8 +279,13 @@ pub(crate) fn inside(flavour: Flavour, path: &Path) -> PathBuf {
 
 /// A data directory that was initialized once for all tests of this machine.
 fn template(flavour: Flavour) -> &'static Path {
-    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
-    TEMPLATE.get_or_init(|| {
+    static MARIADB: OnceLock<PathBuf> = OnceLock::new();
+    static MYSQL: OnceLock<PathBuf> = OnceLock::new();
+    let template = match flavour {
+        Flavour::MariaDb => &MARIADB,
+        Flavour::MySql => &MYSQL,
+    };
+    template.get_or_init(|| {
         let path = base(flavour).join(format!("shardway-template-{flavour:?}-3"));
         let lock = File::create(path.with_extension("lock")).expect("a lock file");
         lock.lock().expect("locking the template");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
-use shardway_routing::topology::Side;
+use shardway_routing::topology::{Backend, Side};
 
 use super::facts::{Body, Flavour, Follows, ForeignKey, Prepared, ServerFacts, Trigger};
 use super::grants::Grants;
@@ -40,7 +40,7 @@ const SYSTEM: &str = "('information_schema', 'performance_schema', 'mysql', 'sys
 
 pub(super) async fn ask(
     connection: &mut Conn,
-    backend: &str,
+    backend: &Backend,
     sides: Vec<Side>,
     databases: Vec<String>,
 ) -> Result<ServerFacts, mysql_async::Error> {
@@ -56,7 +56,8 @@ pub(super) async fn ask(
     let lines: Vec<String> = connection.query("SHOW GRANTS").await?;
     let user: Option<String> = connection.query_first("SELECT CURRENT_USER()").await?;
     Ok(ServerFacts {
-        backend: backend.to_owned(),
+        backend: backend.name.clone(),
+        address: backend.primary.address(),
         sides,
         flavour,
         version,

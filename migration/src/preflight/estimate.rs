@@ -5,30 +5,21 @@ use serde::Serialize;
 use shardway_routing::topology::Side;
 
 use super::facts::{Facts, Home, Size, TableFacts};
+use crate::settings::quantity;
 
-/// How fast rows travel.
+/// How fast rows travel. Nothing has been measured before a move begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Rate {
     pub rows_per_s: u64,
     pub bytes_per_s: u64,
-    pub basis: Basis,
-}
-
-/// Where a rate is from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Basis {
-    /// What small servers do, to be on the safe side.
-    Assumed,
-    /// A copy between these servers.
-    Measured,
 }
 
 impl Rate {
-    pub const ASSUMED: Rate = Rate { rows_per_s: 20_000, bytes_per_s: 10_000_000, basis: Basis::Assumed };
+    /// What small servers do, to be on the safe side.
+    pub const ASSUMED: Rate = Rate { rows_per_s: 20_000, bytes_per_s: 10_000_000 };
 
     fn seconds(self, rows: u64, bytes: u64) -> u64 {
-        rows.div_ceil(self.rows_per_s.max(1)).max(bytes.div_ceil(self.bytes_per_s.max(1)))
+        rows.div_ceil(self.rows_per_s).max(bytes.div_ceil(self.bytes_per_s))
     }
 }
 
@@ -41,7 +32,7 @@ pub struct Estimate {
     pub rows: u64,
     pub bytes: u64,
     pub copy_s: u64,
-    pub rate: Rate,
+    pub assumed: Rate,
     /// What the move does to the servers, in sentences.
     pub load: Vec<String>,
 }
@@ -67,7 +58,7 @@ pub struct TargetEstimate {
 
 /// Estimates a move.
 #[must_use]
-pub fn estimate(facts: &Facts, rate: Rate) -> Estimate {
+pub fn estimate(facts: &Facts) -> Estimate {
     let mut targets: Vec<TargetEstimate> = facts
         .servers
         .iter()
@@ -94,8 +85,9 @@ pub fn estimate(facts: &Facts, rate: Rate) -> Estimate {
     }
     let rows = tables.iter().map(|table| table.rows).sum();
     let bytes = tables.iter().map(|table| table.bytes).sum();
-    let copy_s = rate.seconds(rows, bytes);
-    Estimate { load: load(facts, &targets, bytes), tables, targets, rows, bytes, copy_s, rate }
+    let assumed = Rate::ASSUMED;
+    let copy_s = assumed.seconds(rows, bytes);
+    Estimate { load: load(facts, &targets, bytes), tables, targets, rows, bytes, copy_s, assumed }
 }
 
 /// The rows and bytes that go to each physical table of the target: even shares, less what stays in place.
@@ -126,20 +118,25 @@ fn load(facts: &Facts, targets: &[TargetEstimate], bytes: u64) -> Vec<String> {
     for server in facts.servers.iter().filter(|server| server.is(Side::Source)) {
         if let Some(pool) = server.number("innodb_buffer_pool_size").filter(|pool| bytes > *pool) {
             load.push(format!(
-                "{}: the copy reads about {} MiB through a buffer pool of {} MiB, and pushes out pages that clients use",
+                "{}: the copy reads about {} through a buffer pool of {}, and pushes out pages that clients use",
                 server.backend,
-                bytes >> 20,
-                pool >> 20
+                size(bytes),
+                size(pool)
             ));
         }
     }
     for target in targets.iter().filter(|target| target.bytes > 0) {
         load.push(format!(
-            "{}: takes about {} rows and {} MiB, written once more to its redo log and, where it has one, its binary log",
+            "{}: about {} are written once more to its redo log and, where it has one, its binary log",
             target.backend,
-            target.rows,
-            target.bytes >> 20
+            size(target.bytes)
         ));
     }
     load
+}
+
+/// Bytes for people.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(super) fn size(bytes: u64) -> String {
+    quantity::size(bytes as f64)
 }

@@ -9,7 +9,7 @@ use super::facts::{
 };
 use super::grants::Grants;
 
-fn server(backend: &str, side: Side) -> ServerFacts {
+pub(super) fn server(backend: &str, side: Side) -> ServerFacts {
     let variables = [
         ("log_bin", "ON"),
         ("binlog_format", "ROW"),
@@ -23,6 +23,7 @@ fn server(backend: &str, side: Side) -> ServerFacts {
     let grants = ["GRANT ALL PRIVILEGES ON *.* TO `mover`@`%`".to_owned()];
     ServerFacts {
         backend: backend.to_owned(),
+        address: format!("{backend}:3306"),
         sides: vec![side],
         flavour: Flavour::MariaDb,
         version: "10.11.6-MariaDB".to_owned(),
@@ -118,8 +119,8 @@ pub(super) fn facts() -> Facts {
         servers: vec![server("legacy", Side::Source), server("s0", Side::Target)],
         tables: vec![table],
         shared: Vec::new(),
-        tuned: Vec::new(),
         unnamed: Vec::new(),
+        tuned: Vec::new(),
         moves: vec!["move".to_owned()],
     }
 }

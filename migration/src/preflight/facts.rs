@@ -54,6 +54,8 @@ impl Flavour {
 #[derive(Debug, Clone)]
 pub struct ServerFacts {
     pub backend: String,
+    /// `host:port`: several backends may be on one server.
+    pub address: String,
     /// One of them, or both.
     pub sides: Vec<Side>,
     pub flavour: Flavour,

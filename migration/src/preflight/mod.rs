@@ -31,7 +31,7 @@ use serde::Serialize;
 use shardway_routing::topology::{MoveId, Side, Topology};
 
 use crate::tables::WorkError;
-use estimate::{Estimate, Rate};
+use estimate::Estimate;
 use finding::{Finding, Severity};
 
 /// What a preflight says.
@@ -63,23 +63,10 @@ pub struct Rules<'a> {
 /// # Errors
 /// [`WorkError`] when a server does not answer.
 pub async fn run(topology: &Topology, by: MoveId, rules: Rules<'_>) -> Result<Report, WorkError> {
-    run_at(topology, by, rules, Rate::ASSUMED).await
-}
-
-/// The same with a rate that was measured.
-///
-/// # Errors
-/// See [`run`].
-pub async fn run_at(
-    topology: &Topology,
-    by: MoveId,
-    rules: Rules<'_>,
-    rate: Rate,
-) -> Result<Report, WorkError> {
     let mut facts = read::facts(topology, by).await?;
     facts.tuned = rules.tuned.to_vec();
     facts.unnamed = read::unnamed(topology, by).await?;
-    let estimate = estimate::estimate(&facts, rate);
+    let estimate = estimate::estimate(&facts);
     let findings = decide::decide(&facts, &estimate, rules.waived);
     Ok(Report { findings, estimate })
 }

@@ -29,10 +29,10 @@ pub(super) async fn facts(topology: &Topology, by: MoveId) -> Result<Facts, Work
         moves: topology.moves.iter().map(|of| of.name.clone()).collect(),
     };
     for (id, part) in taking_part(&all) {
-        let mut connection = place::reach(topology.backend(id)).await?;
-        let asked =
-            ask_server::ask(&mut connection, &topology.backend(id).name, part.sides, part.databases).await;
-        facts.servers.push(asked.map_err(|error| about(&topology.backend(id).name, &error))?);
+        let backend = topology.backend(id);
+        let mut connection = place::reach(backend).await?;
+        let asked = ask_server::ask(&mut connection, backend, part.sides, part.databases).await;
+        facts.servers.push(asked.map_err(|error| about(&backend.name, &error))?);
         connections.insert(id, connection);
     }
     for places in &all {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use shardway_routing::topology::{Seen, Side};
 
-use super::estimate::Estimate;
+use super::estimate::{Estimate, TargetEstimate, size};
 use super::facts::{Facts, Flavour, Follows, Prepared, ServerFacts};
 use super::finding::{self as kind, Finding};
 
@@ -51,7 +51,7 @@ pub(super) fn findings(facts: &Facts, estimate: &Estimate) -> Vec<Finding> {
         findings.extend(read_only(server));
     }
     findings.extend(packets(facts));
-    findings.extend(disks(estimate));
+    findings.extend(disks(facts, estimate));
     findings.extend(differing(facts));
     findings
 }
@@ -268,16 +268,28 @@ fn packets(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn disks(estimate: &Estimate) -> Vec<Finding> {
-    let finding = |target: &super::estimate::TargetEstimate| {
-        let needed = target.bytes;
+/// What goes to several backends of one server fills one disk.
+fn disks(facts: &Facts, estimate: &Estimate) -> Vec<Finding> {
+    let address = |backend: &str| {
+        let server = facts.servers.iter().find(|server| server.backend == backend);
+        server.map(|server| server.address.as_str())
+    };
+    let finding = |target: &TargetEstimate| {
+        let beside = |other: &&TargetEstimate| address(&other.backend) == address(&target.backend);
+        let together: Vec<&TargetEstimate> = estimate.targets.iter().filter(beside).collect();
+        let needed = together.iter().map(|target| target.bytes).sum();
+        let names: Vec<&str> = together.iter().map(|target| target.backend.as_str()).collect();
+        let of = if names.len() > 1 { format!(" by {} together", names.join(", ")) } else { String::new() };
         match target.disk_free_bytes {
-            Some(free) if free < needed => Some(
-                kind::DISK_SMALL
-                    .of(&target.backend, format!("{free} bytes are free, about {needed} are needed")),
-            ),
+            Some(free) if free < needed => {
+                let found = format!("{} are free, about {} are needed{of}", size(free), size(needed));
+                Some(kind::DISK_SMALL.of(&target.backend, found))
+            }
             Some(_) => None,
-            None => Some(kind::DISK_UNKNOWN.of(&target.backend, format!("about {needed} bytes are needed"))),
+            None => {
+                let found = format!("about {} are needed{of}", size(needed));
+                Some(kind::DISK_UNKNOWN.of(&target.backend, found))
+            }
         }
     };
     estimate.targets.iter().filter_map(finding).collect()

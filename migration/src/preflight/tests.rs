@@ -9,14 +9,14 @@ use cases::{AROUND, SERVERS, TABLES, every_definition, set, stays};
 
 use super::compare::differences;
 use super::decide::decide;
-use super::estimate::{Rate, estimate};
-use super::example::{definition, facts, physical};
+use super::estimate::estimate;
+use super::example::{definition, facts, physical, server};
 use super::facts::{ColumnText, Definition, Facts, Flavour, Follows, Physical, Prepared};
 use super::finding::{ALL, Finding, Severity};
 
 fn found(facts: &Facts, waived: &[&str]) -> Vec<Finding> {
     let waived: Vec<String> = waived.iter().map(|waiver| (*waiver).to_owned()).collect();
-    decide(facts, &estimate(facts, Rate::ASSUMED), &waived)
+    decide(facts, &estimate(facts), &waived)
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn servers_write_the_same_column_in_two_ways() {
 #[test]
 fn shares_of_what_travels_add_up_and_what_stays_is_not_counted() {
     let facts = facts();
-    let of = estimate(&facts, Rate::ASSUMED);
+    let of = estimate(&facts);
     assert_eq!((of.rows, of.bytes, of.copy_s), (1000, 100_000, 1));
     assert_eq!((of.targets.len(), of.targets[0].rows), (1, 1000));
     let mut doubling = facts.clone();
@@ -122,12 +122,34 @@ fn shares_of_what_travels_add_up_and_what_stays_is_not_counted() {
         Physical { sides: vec![Side::Source, Side::Target], ..physical("legacy", Side::Source, "users") },
         physical("s0", Side::Target, "users_1"),
     ];
-    assert_eq!(estimate(&doubling, Rate::ASSUMED).rows, 500);
+    assert_eq!(estimate(&doubling).rows, 500);
     let mut variables = BTreeMap::from([("innodb_buffer_pool_size".to_owned(), "1000".to_owned())]);
     variables.extend(facts.servers[0].variables.clone().into_iter().filter(|(name, _)| name == "log_bin"));
     let mut small = facts;
     small.servers[0].variables = variables;
-    assert_eq!(estimate(&small, Rate::ASSUMED).load.len(), of.load.len() + 1);
+    assert_eq!(estimate(&small).load.len(), of.load.len() + 1);
+}
+
+#[test]
+fn backends_of_one_server_fill_one_disk() {
+    let mut facts = facts();
+    let mut beside = server("s1", Side::Target);
+    beside.address.clone_from(&facts.servers[1].address);
+    facts.servers.push(beside);
+    facts.tables[0].physical[2].backend = "s1".to_owned();
+    let found = |facts: &Facts, free: u64| {
+        let mut facts = facts.clone();
+        facts.servers[1..].iter_mut().for_each(|server| server.disk_free_bytes = Some(free));
+        let found = found(&facts, &[]);
+        found.into_iter().map(|finding| (finding.id, finding.subject, finding.found)).collect::<Vec<_>>()
+    };
+    // Each takes half of 100,000 bytes.
+    assert_eq!(found(&facts, 100_000), []);
+    let said = "97.66 KiB are free, about 97.66 KiB are needed by s0, s1 together";
+    let small = |backend: &str| ("PF115", backend.to_owned(), said.to_owned());
+    assert_eq!(found(&facts, 99_999), [small("s0"), small("s1")]);
+    facts.servers[2].address = "s1:3306".to_owned();
+    assert_eq!(found(&facts, 50_000), []);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod api;
 mod arguments;
 mod back;
 mod checks;
+mod found;
 mod moves;
 mod offline;
 mod online;

@@ -13,7 +13,7 @@ use shardway_migration::verify::report::Report;
 use super::Remote;
 use super::api::Api;
 use super::online::Form;
-use super::show;
+use super::{found, show};
 
 pub(super) fn start(remote: &Remote, name: &str) -> anyhow::Result<ExitCode> {
     Api::new(remote)?.post(&format!("/api/moves/{name}/start"), "")?;
@@ -72,7 +72,7 @@ pub(super) fn preflight(remote: &Remote, name: &str, form: Form) -> anyhow::Resu
     if form == Form::Json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{}", show::preflight(&report));
+        print!("{}", found::preflight(&report));
     }
     let is_refused = findings.iter().any(|finding| finding["severity"] == "refused");
     Ok(if is_refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -222,30 +222,6 @@ pub(super) fn utc(seconds: u64) -> String {
     format!("{year}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}Z")
 }
 
-/// What a preflight says, finding by finding, and the estimate.
-pub(super) fn preflight(report: &serde_json::Value) -> String {
-    let text = |of: &serde_json::Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
-    let mut out = String::new();
-    for finding in report["findings"].as_array().into_iter().flatten() {
-        let found = text(finding, "found");
-        let found = if found.is_empty() { found } else { format!(": {found}") };
-        out.push_str(&format!(
-            "{} {} {}: {}{found}\n    {}\n",
-            text(finding, "severity"),
-            text(finding, "id"),
-            text(finding, "subject"),
-            text(finding, "title"),
-            text(finding, "remedy")
-        ));
-    }
-    let estimate = &report["estimate"];
-    out.push_str(&format!(
-        "about {} rows, {} bytes, {} s of copying (the servers' estimates)\n",
-        estimate["rows"], estimate["bytes"], estimate["copy_s"]
-    ));
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use shardway_migration::alerts::FiringAlert;
