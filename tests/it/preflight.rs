@@ -242,6 +242,9 @@ async fn a_source_without_a_whole_binary_log_is_refused() {
     let kept = "DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3)";
     pair.run(On::Source, &format!("ALTER TABLE shop.users MODIFY changed {kept}")).await;
     assert_eq!(ids(&report(&by_time, &[]).await), set(["PF217"]));
+    let split = by_time.replace("shards = 4", "shards = 2");
+    let split = split.replace("\"s{0..1}.users_{0..3}\"", "[\"legacy.users\", \"s0.users\"]");
+    assert_eq!(ids(&report(&split, &[]).await), set(["PF216", "PF217"]));
     pair.run(On::Source, "ALTER TABLE shop.users MODIFY changed DATETIME NULL").await;
     assert_eq!(ids(&report(&by_time, &[]).await), set(["PF213", "PF217"]));
 

@@ -85,6 +85,7 @@ async fn unique_key(pair: &Pair, rules: &str) {
     assert_eq!((ids(&waived), waived.refusals().count()), (set(["PF209"]), 0));
     assert!(waived.findings.iter().any(|finding| finding.severity == Severity::Waived));
     pair.run(On::Source, "ALTER TABLE shop.users DROP KEY mail").await;
+    assert_eq!(ids(&report(rules, &["unique_across_shards"]).await), set(["PF403"]));
     // What is unique may be less than a column, or none.
     pair.run(On::Source, "ALTER TABLE shop.users ADD UNIQUE KEY mail (name(5))").await;
     let by_name = rules.replace("shard_key = \"id\"", "shard_key = \"name\"");
