@@ -19,7 +19,7 @@ use mysql_async::prelude::Queryable as _;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::progress;
-use crate::copy::ledger;
+use crate::copy::{ledger, witness};
 use crate::dirty;
 use crate::image::quoted;
 use crate::mark;
@@ -32,7 +32,7 @@ use crate::tables::WorkError;
 pub use left::RowsThatLeft;
 
 /// What a move kept for itself while it ran: of no use once it is finished.
-pub const WORKING: [&str; 4] = [mark::TABLE, progress::TABLE, ledger::TABLE, dirty::TABLE];
+pub const WORKING: [&str; 5] = [mark::TABLE, progress::TABLE, ledger::TABLE, witness::TABLE, dirty::TABLE];
 /// What a move tells people about itself: kept as long as its tables.
 pub const EVIDENCE: [&str; 3] = [record::MISMATCHES, record::REPAIRS, tune::TABLE];
 /// Identifiers have no more characters.

@@ -22,12 +22,22 @@ impl Default for WaitMax {
 #[derive(Debug)]
 pub struct Patience {
     pauses: Backoff,
+    max: WaitMax,
+    /// What the work has come to at best.
+    best: u64,
 }
 
 impl Patience {
     #[must_use]
     pub fn new(max: WaitMax) -> Patience {
-        Patience { pauses: Backoff::within(max.0) }
+        Patience { pauses: Backoff::within(max.0), max, best: 0 }
+    }
+
+    /// Work that was cut off and has come further than ever before is worth all the patience again.
+    pub fn came_to(&mut self, far: u64) {
+        if far > self.best {
+            *self = Patience { best: far, ..Patience::new(self.max) };
+        }
     }
 
     /// Returns after a pause when `work` is worth another try.
@@ -59,12 +69,16 @@ mod tests {
         let stopped = WorkError::Stopped("no".into());
         let stopped = Patience::new(WaitMax::default()).after("copying users", stopped).await;
         assert_eq!(stopped.unwrap_err().to_string(), "no");
-        let away = WorkError::Interrupted("the server is away".into());
-        let error = Patience::new(WaitMax(Duration::ZERO)).after("copying users", away).await.unwrap_err();
+        let away = || WorkError::Interrupted("the server is away".into());
+        let mut spent = Patience { pauses: Backoff::new(0), best: 5, ..Patience::new(WaitMax::default()) };
+        spent.came_to(5);
+        let error = spent.after("copying users", away()).await.unwrap_err();
         assert!(
             matches!(&error, WorkError::Away(why) if why.contains("the server is away"))
                 && !error.is_passing(),
             "{error}"
         );
+        spent.came_to(6);
+        assert_eq!(spent.pauses, Backoff::within(WaitMax::default().0), "it has come further");
     }
 }

@@ -3,6 +3,7 @@
 
 mod disk;
 mod indexes;
+mod lax;
 mod lost;
 mod orphans;
 mod phases;

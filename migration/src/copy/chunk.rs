@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::{Server, Side};
 use tokio::sync::{Mutex, mpsc};
 
-use super::ledger::{self, Extent, Ledger, Saved};
+use super::ledger::{self, Extent, Ledger};
 use super::read::{Ends, Hand, Part};
 use super::scout::{self, Chunk};
-use super::{Job, Progress, pace};
+use super::witness::{Witnesses, homes};
+use super::{Job, Progress, pace, resume};
 use crate::apply::batch::slices;
 use crate::apply::tail::Tail;
-use crate::connection::{connect, connect_writer};
+use crate::connection::connect_writer;
 use crate::image::write::{ABOUT_WORDS, TRUNCATED, Write};
 use crate::image::{Image, ImageShape, Key};
 use crate::patience::{Patience, WaitMax};
@@ -68,11 +70,12 @@ pub(super) struct Source<'a> {
     pub source: &'a End,
     pub tail: &'a Tail,
     pub pulse: &'a Pulse,
+    pub witnesses: &'a Witnesses,
 }
 
 impl Source<'_> {
     /// Tells it from the tables of the same name on other servers.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{}:{}/{}", self.source.server.host, self.source.server.port, self.source.table)
     }
 }
@@ -81,7 +84,7 @@ impl Source<'_> {
 pub(super) async fn table(job: &Job, source: Source<'_>) -> Result<(), WorkError> {
     let mut patience = Patience::new(job.limits.wait);
     let saved = loop {
-        match source.pulse.during(saved(job, source)).await {
+        match source.pulse.during(resume::saved(job, source)).await {
             Ok(saved) => break saved,
             Err(error) => job.progress.wait(&mut patience, "reading how far the copy is", error).await?,
         }
@@ -95,23 +98,8 @@ pub(super) async fn table(job: &Job, source: Source<'_>) -> Result<(), WorkError
     let (ledger, chunks) = (Mutex::new(Ledger::after(before)), Mutex::new(chunks));
     let scouting = scout::run(job, &source, saved.and_then(|saved| saved.up_to), sender);
     let copying = (0..job.limits.parallel).map(|worker| work(job, source, worker, &chunks, &ledger));
-    let copying = futures_util::future::try_join_all(copying);
+    let copying = try_join_all(copying);
     tokio::try_join!(scouting, copying).map(|_| ())
-}
-
-/// How far an earlier copy has come.
-async fn saved(job: &Job, source: Source<'_>) -> Result<Option<Saved>, WorkError> {
-    let home = &source.table.ends(Side::Target)[0];
-    let mut connection = connect(&home.server).await?;
-    connection.query_drop(ledger::create(&home.database)).await?;
-    let name = source.name();
-    let row = connection.query_first(ledger::load(&home.database, &job.ledger_name(), &name)).await?;
-    connection.disconnect().await?;
-    let Some(row) = row else { return Ok(None) };
-    let saved = ledger::decode(row).ok_or_else(|| {
-        WorkError::Stopped(format!("the progress of {name} in {} cannot be read", ledger::TABLE))
-    })?;
-    Ok(Some(saved))
 }
 
 /// One worker: chunk after chunk.
@@ -152,6 +140,7 @@ async fn work(
                     // Connections in an unknown state go with it.
                     hands = None;
                     setbacks.after(&job.progress, &source.table.name, error).await?;
+                    source.witnesses.ask().await?;
                 }
             }
         }
@@ -196,18 +185,26 @@ struct Hands {
     slot: String,
     reading: Hand,
     /// By server of the target.
-    writing: Vec<(Server, Conn)>,
+    writing: Vec<Writing>,
+}
+
+struct Writing {
+    server: Server,
+    /// The physical database that holds the progress row.
+    database: String,
+    connection: Conn,
 }
 
 impl Hands {
     async fn open(source: Source<'_>, worker: usize, limits: &Limits) -> Result<Hands, WorkError> {
         let reading = Hand::open(&source, limits).await?;
-        let mut writing: Vec<(Server, Conn)> = Vec::new();
-        for end in source.table.ends(Side::Target) {
-            if writing.iter().all(|(server, _)| !server.is_same_process(&end.server)) {
-                writing.push((end.server.clone(), connect_writer(&end.server, limits.wire).await?));
-            }
+        let mut writing = Vec::new();
+        for End { server, database, .. } in homes([source.table]) {
+            let connection = connect_writer(server, limits.wire).await?;
+            writing.push(Writing { server: server.clone(), database: database.clone(), connection });
         }
+        // Over connections to a server that has come back without them, chunks would be saved as copied that it lost.
+        source.witnesses.ask().await?;
         Ok(Hands { slot: format!("copy/{worker}"), reading, writing })
     }
 }
@@ -234,26 +231,22 @@ async fn copy(
             homes[home].push(image);
         }
     }
-    for (at, (server, connection)) in hands.writing.iter_mut().enumerate() {
+    for Writing { server, connection, .. } in &mut hands.writing {
         connection.query_drop("BEGIN").await?;
         for (end, images) in ends.iter().zip(&homes) {
             if end.server.is_same_process(server) {
                 insert(connection, shape, &end.table, images).await.map_err(|error| error.at(server))?;
             }
         }
-        // The first server's transaction has the progress row, so it is committed last.
-        if at > 0 {
-            connection.query_drop("COMMIT").await?;
-        }
     }
     let rows = begun.rows + images.len() as u64;
     let more = match reaches {
         Ends::At(key) => {
-            hands.writing[0].1.query_drop("COMMIT").await?;
+            commit(&mut hands.writing).await?;
             Some(Begun { after: Some(key), rows })
         }
         Ends::WithTheRange => {
-            finish(job, source, &mut hands.writing[0].1, chunk, ledger, rows).await?;
+            finish(job, source, &mut hands.writing, chunk, ledger, rows).await?;
             None
         }
     };
@@ -262,26 +255,33 @@ async fn copy(
     Ok(more)
 }
 
-/// Commits with the progress row, if the chunk closes a gap.
+/// Commits with the progress rows, if the chunk closes a gap.
 async fn finish(
     job: &Job,
     source: Source<'_>,
-    connection: &mut Conn,
+    writing: &mut [Writing],
     chunk: &Chunk,
     ledger: &Mutex<Ledger>,
     rows: u64,
 ) -> Result<(), WorkError> {
-    // Held until the commit: a later position must not be saved by a transaction that commits earlier.
+    // Held until the commits: a later position must not be saved by a transaction that commits earlier.
     let mut ledger = ledger.lock().await;
     let mut after = ledger.clone();
     let saved = after.finish(chunk.number, chunk.reaches(job.limits.order), rows);
     if let Some(saved) = saved {
-        let database = &source.table.ends(Side::Target)[0].database;
-        connection.query_drop(ledger::save(database, &job.ledger_name(), &source.name(), &saved)).await?;
+        let saving = writing.iter_mut().map(|Writing { database, connection, .. }| {
+            connection.query_drop(ledger::save(database, &job.ledger_name(), &source.name(), &saved))
+        });
+        try_join_all(saving).await?;
     }
-    connection.query_drop("COMMIT").await?;
+    commit(writing).await?;
     // Not before: a chunk whose commit failed is not finished, and later chunks must not be saved past it.
     *ledger = after;
+    Ok(())
+}
+
+async fn commit(writing: &mut [Writing]) -> Result<(), WorkError> {
+    try_join_all(writing.iter_mut().map(|writing| writing.connection.query_drop("COMMIT"))).await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::image::{Key, hex, quoted};
 
-/// The table of progress rows, in the physical database of the first node of each table's target.
+/// The table of progress rows, on every server of the target, in the physical database of the first node there.
 pub const TABLE: &str = "shardway_ranges";
 
 /// The chunks of one physical table, in order.

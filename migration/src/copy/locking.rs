@@ -4,7 +4,7 @@
 //! write to a row of the page can come between. So this is right while double write is in force, which carries every other
 //! write; or while a stream is followed: it never has anything newer of a locked row than the page, and whatever older
 //! it brings once more is followed by what made it old. Writing images again changes nothing, so a copy that was cut off
-//! begins anew.
+//! begins anew, also one whose target was away for a moment ([`super::witness`]).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
 use tokio::sync::watch;
 
+use super::witness::Witnesses;
 use super::{Limits, Pace, Progress, count_rows, pace};
 use crate::connection::{self, connect_over, fields};
 use crate::image::{Image, ImageShape, Key, Reader};
@@ -46,6 +47,7 @@ async fn all(
     mut pace: watch::Receiver<Pace>,
     progress: &Progress,
 ) -> Result<(), WorkError> {
+    let witnesses = Witnesses::open(tables).await?;
     for (number, table) in tables.iter().enumerate() {
         for end in table.origins(Side::Source) {
             progress.expect(number, count_rows(table, end).await?);
@@ -68,7 +70,7 @@ async fn all(
         }
         progress.is_whole(number);
     }
-    Ok(())
+    witnesses.settle().await
 }
 
 /// A walk along the primary key of one physical table.

@@ -2,9 +2,10 @@
 //!
 //! A scout walks each table's primary key and deals chunks to several workers. A chunk is read without locks between
 //! two marks in the source's stream ([`crate::apply::windows`]) and inserted where absent, so it neither waits for an
-//! application nor makes one wait. A table's progress is the gap-free end of its finished chunks, saved in the
-//! transaction that inserts the last of them; a copy that was cut off goes on from there. A server that is away is
-//! waited for ([`crate::patience`]), one that has gone silent too ([`crate::pulse`]).
+//! application nor makes one wait. A table's progress is the gap-free end of its finished chunks, saved on every server
+//! of the target in the transaction that inserts the last of them; a copy that was cut off goes on from there ([`resume`]).
+//! A source that is away is waited for ([`crate::patience`]), one that has gone silent too ([`crate::pulse`]). A server of
+//! the target that has gone may come back without what it had committed last, so the copy is cut off ([`witness`]).
 //!
 //! [`locking`] holds the rows of a page under share locks instead: for moves without a stream, where double write
 //! carries every other change, and for whoever asks for it.
@@ -15,7 +16,9 @@ pub(crate) mod ledger;
 pub mod locking;
 mod pace;
 mod read;
+mod resume;
 mod scout;
+pub(crate) mod witness;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +32,7 @@ pub use chunk::Limits;
 pub use ledger::TABLE;
 pub use pace::Pace;
 
+use self::witness::Witnesses;
 use crate::apply::tail::Tail;
 use crate::connection::connect;
 use crate::image::Range;
@@ -177,16 +181,19 @@ pub async fn run(job: &Job) -> Result<(), WorkError> {
 
 async fn all(job: &Job, pulse: &Pulse) -> Result<(), WorkError> {
     count(job, pulse).await?;
+    let witnesses = pulse.during(Witnesses::open(&job.tables)).await?;
     for (number, table) in job.tables.iter().enumerate() {
         for source in table.origins(Side::Source) {
             let tail = job.tails.iter().find(|tail| tail.server().is_same_process(&source.server));
             let tail =
                 tail.ok_or_else(|| WorkError::Stopped(format!("no stream follows {}", source.table)))?;
-            chunk::table(job, chunk::Source { number, table, source, tail, pulse }).await?;
+            let witnesses = &witnesses;
+            chunk::table(job, chunk::Source { number, table, source, tail, pulse, witnesses }).await?;
         }
         job.progress.is_whole(number);
     }
-    Ok(())
+    // Nobody looks back at what was copied.
+    pulse.during(witnesses.settle()).await
 }
 
 /// Counts what there is, for the percentage; rows that come and go meanwhile make it approximate.

@@ -219,12 +219,13 @@ impl Moves {
     /// Once rows are on their way, a server that is away is waited for. Before that somebody is waiting to be told.
     async fn patiently(self: &Arc<Self>, name: &str, phase: Phase) -> Result<(), WorkError> {
         let mut patience = Patience::new(self.settings(name).wait);
-        self.waits(name, None);
         loop {
+            self.waits(name, None);
             reached(Step::Work(phase)).await;
             match self.phase(name, phase).await {
                 Err(error) if phase.is_patient() => {
                     self.note_failures(name, 1);
+                    patience.came_to(self.progress(name).map_or(0, |of| of.copied.load(Ordering::Relaxed)));
                     let work = format!("the phase {phase} of {name}");
                     self.waits(name, Some(format!("another try at {work}: {error}")));
                     patience.after(&work, error).await?;
