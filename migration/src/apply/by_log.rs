@@ -129,7 +129,7 @@ impl Worker<'_> {
                 Item::Mark { token, .. } => {
                     let concern = self.tail.concern(token);
                     if concern == Concern::Everything {
-                        self.writer.flush().await?;
+                        self.writer.settle().await?;
                     }
                     if concern != Concern::Nobody {
                         self.tail.at_mark(token);

@@ -40,7 +40,7 @@ pub(super) async fn follow(course: &Course, tail: &Tail, passed: &Passed) -> Res
             }
         }
         writer.position = window.begun;
-        writer.flush().await?;
+        writer.settle().await?;
         asked.iter().for_each(|token| tail.at_mark(*token));
         passed.shown(&asked);
         tokio::select! {

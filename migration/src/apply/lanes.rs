@@ -83,6 +83,13 @@ impl Lanes {
         self.lanes.iter_mut().for_each(|lane| lane.applied = Some(position.clone()));
     }
 
+    /// Has every server been there since its connections were opened? One that died may be back without what it had
+    /// committed last.
+    pub(super) async fn are_there(&mut self) -> Result<(), WorkError> {
+        let asked = self.lanes.iter_mut().map(Lane::is_there);
+        futures_util::future::try_join_all(asked).await.map(|_| ())
+    }
+
     /// Is it time to save the position although no row has changed?
     pub(super) fn is_stale(&self, position: &Position) -> bool {
         self.saved_at.elapsed() >= SAVE_EVERY
@@ -102,7 +109,7 @@ impl Lanes {
         let writes = self.lanes.iter_mut().map(|lane| async move {
             // It was ahead of the others when the stream began anew.
             if lane.applied.as_ref().is_some_and(|applied| position.is_before(applied)) {
-                return Ok(());
+                return lane.is_there().await;
             }
             let parts = parts(lane, tables, batch, other, hasher);
             lane.write(stream, parts, position, number).await.map_err(|error| error.at(&lane.server))
@@ -140,6 +147,10 @@ fn parts(
 }
 
 impl Lane {
+    async fn is_there(&mut self) -> Result<(), WorkError> {
+        Ok(self.connections[0].query_drop("DO 0").await?)
+    }
+
     async fn write(
         &mut self,
         stream: &StreamName,

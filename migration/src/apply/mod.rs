@@ -4,7 +4,8 @@
 //! - A [`Batch`](batch::Batch) keeps the last state of every key, so a backlog shrinks while it is read. Writing a batch
 //!   twice changes nothing.
 //! - A target's position is committed in the same transaction as the rows it describes, by the connection that commits
-//!   last. What a crash leaves behind is at most a batch whose rows are there and whose position is not.
+//!   last. What a crash leaves behind is at most a batch whose rows are there and whose position is not. A target that dies
+//!   may lose what it had committed last, position first; the stream notices before anybody is told that all is there.
 //! - Every transaction of ours begins with a row of `shardway_progress`, so that a stream in the other direction can
 //!   tell it from an application's.
 //! - Shards may each have a row under one primary key; a row is never written over another shard's (`rivals`).

@@ -66,8 +66,12 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    fn has_nothing_to_write(&self) -> bool {
+        self.batch.is_empty() && !self.lanes.is_stale(&self.position)
+    }
+
     pub(super) async fn flush(&mut self) -> Result<(), WorkError> {
-        if self.batch.is_empty() && !self.lanes.is_stale(&self.position) {
+        if self.has_nothing_to_write() {
             return Ok(());
         }
         let mut batch = std::mem::take(&mut self.batch);
@@ -90,5 +94,13 @@ impl<'a> Writer<'a> {
         }
         self.tail.applied(&self.position, batch.changes() as u64);
         Ok(())
+    }
+
+    /// The same for somebody who takes it that everything is there: servers that nothing is written to are asked.
+    pub(super) async fn settle(&mut self) -> Result<(), WorkError> {
+        if self.has_nothing_to_write() {
+            return self.lanes.are_there().await;
+        }
+        self.flush().await
     }
 }
