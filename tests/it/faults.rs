@@ -2,6 +2,7 @@
 //! the log says what happened. Where a step of a move has a name, the proxy waits there until the kill is done.
 
 mod disk;
+mod early;
 mod indexes;
 mod lax;
 mod lost;

@@ -86,7 +86,10 @@ async fn unchanged(topology: &Topology, by: MoveId) -> Result<(), String> {
             connection.disconnect().await?;
             Ok::<_, mysql_async::Error>(schema)
         };
-        let now = read.await.map_err(|error| format!("reading the columns of {}: {error}", origin.table))?;
+        let on = &topology.backend(origin.backend).name;
+        let now = read
+            .await
+            .map_err(|error| format!("reading the columns of {} on {on}: {error}", origin.table))?;
         let known = topology.table_of(table.id).schema.as_deref();
         // A table that is gone is the preflight's to tell.
         if now.is_some() && now.as_ref() != known {
