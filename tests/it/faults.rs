@@ -1,6 +1,7 @@
 //! Servers and the proxy are killed while a table moves and clients write: no acknowledged write is lost or doubled, and
 //! the log says what happened. Where a step of a move has a name, the proxy waits there until the kill is done.
 
+mod compared;
 mod disk;
 mod early;
 mod indexes;
