@@ -13,12 +13,10 @@ use tokio::sync::{Mutex, mpsc};
 use super::ledger::{self, Extent, Ledger, Saved};
 use super::read::{Ends, Hand, Part};
 use super::scout::{self, Chunk};
-use super::{Job, Progress, pace};
-use crate::apply::batch::slices;
+use super::{Job, Progress, insert, pace};
 use crate::apply::tail::Tail;
 use crate::connection::{connect, connect_writer};
-use crate::image::write::{ABOUT_WORDS, TRUNCATED, Write};
-use crate::image::{Image, ImageShape, Key};
+use crate::image::{Image, Key};
 use crate::patience::Patience;
 use crate::pulse::Pulse;
 use crate::settings::{Order, Wire};
@@ -26,9 +24,6 @@ use crate::tables::{End, MovingTable, WorkError};
 
 /// Tries at one chunk whose rows somebody else holds before the copy gives up.
 const TRIES: u32 = 12;
-
-/// Warnings that every server lists unless told otherwise.
-const WARNINGS_LISTED: usize = 60;
 
 /// How much at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,8 +127,8 @@ async fn work(
             let done = source.pulse.during(done).await;
             drop(working);
             match done {
-                Ok(None) => break,
-                Ok(Some(more)) => {
+                Ok(Went::ToItsEnd) => break,
+                Ok(Went::SoFar(more)) => {
                     part = more;
                     setbacks = Setbacks::default();
                     pace::turn(&mut pace, worker).await;
@@ -178,6 +173,12 @@ struct Begun {
     rows: u64,
 }
 
+/// How far a chunk went.
+enum Went {
+    ToItsEnd,
+    SoFar(Begun),
+}
+
 /// A worker's connections.
 struct Hands {
     slot: String,
@@ -199,7 +200,7 @@ impl Hands {
     }
 }
 
-/// Copies a chunk on from where it is begun, as far as the limits allow; what is begun then, unless it is done.
+/// Copies a chunk on from where it is begun, as far as the limits allow.
 async fn copy(
     job: &Job,
     source: Source<'_>,
@@ -207,7 +208,7 @@ async fn copy(
     chunk: &Chunk,
     begun: &Begun,
     ledger: &Mutex<Ledger>,
-) -> Result<Option<Begun>, WorkError> {
+) -> Result<Went, WorkError> {
     let (table, shape) = (source.table, &source.table.shape);
     let open = source.tail.open(&hands.slot, source.number).await?;
     let range = (begun.after.as_ref(), chunk.up_to.as_ref());
@@ -221,11 +222,13 @@ async fn copy(
             homes[home].push(image);
         }
     }
+    let mut rivals = Vec::new();
     for (at, (server, connection)) in hands.writing.iter_mut().enumerate() {
         connection.query_drop("BEGIN").await?;
         for (end, images) in ends.iter().zip(&homes) {
             if end.server.is_same_process(server) {
-                insert(connection, shape, &end.table, images).await.map_err(|error| error.at(server))?;
+                let inserted = insert::absent(connection, table, end, images).await;
+                rivals.extend(inserted.map_err(|error| error.at(server))?);
             }
         }
         // The first server's transaction has the progress row, so it is committed last.
@@ -233,20 +236,27 @@ async fn copy(
             connection.query_drop("COMMIT").await?;
         }
     }
+    if !rivals.is_empty() {
+        // Whoever settles them must not wait for us. Then the source may have other rows than were read.
+        hands.writing[0].1.query_drop("ROLLBACK").await?;
+        drop(guard);
+        insert::settle(table, &rivals).await?;
+        return Err(table.on_several(&rivals[0]));
+    }
     let rows = begun.rows + images.len() as u64;
-    let more = match reaches {
+    let went = match reaches {
         Ends::At(key) => {
             hands.writing[0].1.query_drop("COMMIT").await?;
-            Some(Begun { after: Some(key), rows })
+            Went::SoFar(Begun { after: Some(key), rows })
         }
         Ends::WithTheRange => {
             finish(job, source, &mut hands.writing[0].1, chunk, ledger, rows).await?;
-            None
+            Went::ToItsEnd
         }
     };
     job.progress.add(source.number, images.len() as u64, bytes as u64);
     drop(guard);
-    Ok(more)
+    Ok(went)
 }
 
 /// Commits with the progress row, if the chunk closes a gap.
@@ -270,99 +280,4 @@ async fn finish(
     // Not before: a chunk whose commit failed is not finished, and later chunks must not be saved past it.
     *ledger = after;
     Ok(())
-}
-
-/// Inserts what is absent. Rows that are there have come by the stream, and are as new or newer.
-async fn insert(
-    connection: &mut Conn,
-    shape: &ImageShape,
-    table: &str,
-    images: &[&Image],
-) -> Result<(), WorkError> {
-    let (strict, with_errors): (Vec<&Image>, Vec<&Image>) =
-        images.iter().partition(|image| shape.error_values(image) == 0);
-    for slice in slices(strict.into_iter()) {
-        connection.query_drop("SAVEPOINT slice").await?;
-        if only_present(connection, table, &shape.insert_absent(table, slice.iter().copied())).await?
-            == Told::Whole
-        {
-            continue;
-        }
-        // So many rows were there that the server does not list them all: again, in parts that it does.
-        connection.query_drop("ROLLBACK TO SAVEPOINT slice").await?;
-        for part in slice.chunks(WARNINGS_LISTED) {
-            insert_listed(connection, shape, table, part).await?;
-        }
-    }
-    // Each error value is warned of, so these go in such parts at once; all warnings are looked at either way.
-    let mut rest = with_errors.as_slice();
-    while !rest.is_empty() {
-        let mut warnings = 0;
-        let fits = |image: &&&Image| {
-            warnings += 1 + shape.error_values(image);
-            warnings <= WARNINGS_LISTED
-        };
-        let (part, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-        insert_listed(connection, shape, table, part).await?;
-        rest = later;
-    }
-    Ok(())
-}
-
-/// Inserts what is absent of so few rows that the server lists every warning.
-async fn insert_listed(
-    connection: &mut Conn,
-    shape: &ImageShape,
-    table: &str,
-    images: &[&Image],
-) -> Result<(), WorkError> {
-    match only_present(connection, table, &shape.insert_absent(table, images.iter().copied())).await? {
-        Told::Whole => Ok(()),
-        Told::InPart => Err(WorkError::Stopped(format!(
-            "{table}: the server keeps the warnings of an insertion to itself; set max_error_count to at least {WARNINGS_LISTED} there"
-        ))),
-    }
-}
-
-/// How many of its warnings a server lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Whole,
-    InPart,
-}
-
-/// Runs an insertion and looks at its warnings: that rows were present, and that `ENUM` columns got error values, are the
-/// only ones about rows that may be there.
-async fn only_present(connection: &mut Conn, table: &str, write: &Write) -> Result<Told, WorkError> {
-    connection.query_drop(write.sql()).await?;
-    let count = usize::from(connection.get_warnings());
-    if count == 0 && !write.is_lenient() {
-        return Ok(Told::Whole);
-    }
-    let warnings: Vec<(String, u16, String)> = connection.query("SHOW WARNINGS").await?;
-    let (truncated, others): (Vec<_>, Vec<_>) =
-        warnings.iter().partition(|(_, code, _)| write.is_lenient() && *code == TRUNCATED);
-    let meant = |(_, code, message): &&&(String, u16, String)| {
-        !ABOUT_WORDS.contains(code) && !is_present(*code, message)
-    };
-    match others.iter().find(meant) {
-        None if warnings.len() < count => Ok(Told::InPart),
-        None if truncated.len() == write.error_values() => Ok(Told::Whole),
-        None => {
-            let told: Vec<&str> = truncated.iter().map(|(_, _, message)| message.as_str()).collect();
-            Err(WorkError::Stopped(format!("a row does not fit into {table}: {}", told.join("; "))))
-        }
-        // The other row may be about to change in the stream; if the conflict lasts, it is real.
-        Some((_, 1062, message)) => {
-            Err(WorkError::Conflict { table: table.to_owned(), message: message.clone() })
-        }
-        Some((_, _, message)) => {
-            Err(WorkError::Stopped(format!("a row does not fit into {table}: {message}")))
-        }
-    }
-}
-
-/// `Duplicate entry '…' for key 'PRIMARY'`, or `'table.PRIMARY'`.
-fn is_present(code: u16, message: &str) -> bool {
-    code == 1062 && (message.ends_with("'PRIMARY'") || message.ends_with(".PRIMARY'"))
 }

@@ -11,6 +11,7 @@
 
 mod busy;
 mod chunk;
+mod insert;
 pub(crate) mod ledger;
 pub mod locking;
 mod pace;
