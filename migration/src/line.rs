@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::tables::{MovingTable, WorkError};
 
 use grip::Grip;
-pub(crate) use lot::{LotDone, LotSize, hold_free};
+pub(crate) use lot::{LotDone, LotSize, SHARED, hold_free};
 
 /// What the authority has under a key.
 #[derive(Debug, Default)]

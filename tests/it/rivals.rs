@@ -82,6 +82,11 @@ async fn a_row_whose_key_another_shard_has_meanwhile_is_told_and_not_lost() {
     a_rival_comes_first("").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_of_a_copy_that_locks() {
+    a_rival_comes_first("copy.locking = true").await;
+}
+
 /// Both sides as they are, without a proxy.
 struct Still {
     name: String,

@@ -2,7 +2,7 @@
 //!
 //! A row of another shard under the same primary key is no such row: it is told, and nothing is taken for inserted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -35,7 +35,9 @@ pub(super) async fn absent(
         let write = shape.insert_absent(&end.table, slice.iter().copied());
         match only_present(connection, &end.table, &write).await? {
             Told::AllWereAbsent => {}
-            Told::Whole => rivals.extend(others(connection, table, end, &slice, Lock::None).await?),
+            Told::Whole => {
+                rivals.extend(there(connection, table, end, &slice, Lock::None).await?.rivals);
+            }
             Told::InPart => {
                 // So many rows were there that the server does not list them all: again, in parts that it does.
                 connection.query_drop("ROLLBACK TO SAVEPOINT slice").await?;
@@ -70,7 +72,7 @@ async fn listed(
     let write = table.shape.insert_absent(&end.table, images.iter().copied());
     match only_present(connection, &end.table, &write).await? {
         Told::AllWereAbsent => Ok(Vec::new()),
-        Told::Whole => others(connection, table, end, images, Lock::None).await,
+        Told::Whole => Ok(there(connection, table, end, images, Lock::None).await?.rivals),
         Told::InPart => Err(WorkError::Stopped(format!(
             "{}: the server keeps the warnings of an insertion to itself; set max_error_count to at least {WARNINGS_LISTED} there",
             end.table
@@ -86,34 +88,46 @@ pub(super) enum Lock {
     ForUpdate,
 }
 
-/// Those of these rows' keys under which the end has a row that the source's shard key tells from ours.
-pub(super) async fn others(
+/// What an end has under some keys.
+#[derive(Debug, Default)]
+pub(super) struct There {
+    /// Rows that the source's shard key tells from those that are to come.
+    pub rivals: Vec<Key>,
+    /// The same rows, as they are or were.
+    pub ours: HashSet<Key>,
+}
+
+/// What an end has where these rows are to be. Nothing is known to be there where the primary key alone names a row.
+pub(super) async fn there(
     connection: &mut Conn,
     table: &MovingTable,
     end: &End,
     images: &[&Image],
     lock: Lock,
-) -> Result<Vec<Key>, WorkError> {
+) -> Result<There, WorkError> {
+    let mut found = There::default();
     let Some(column) = table.told_by(Side::Source).filter(|_| !images.is_empty()) else {
-        return Ok(Vec::new());
+        return Ok(found);
     };
     let (shape, name) = (&table.shape, &table.shape.columns()[column].0);
-    let ours: HashMap<Key, &Image> = images.iter().map(|image| (shape.key_of(image), *image)).collect();
-    let keys: Vec<Key> = ours.keys().cloned().collect();
+    let wanted: HashMap<Key, &Image> = images.iter().map(|image| (shape.key_of(image), *image)).collect();
+    let keys: Vec<Key> = wanted.keys().cloned().collect();
     let lock = if lock == Lock::ForUpdate { " FOR UPDATE" } else { "" };
     let rest = format!("FORCE INDEX (PRIMARY) {}{lock}", shape.with_keys(&keys));
     let rows: Vec<mysql_async::Row> = connection.query(shape.select_sparse(name, &end.table, &rest)).await?;
-    let mut rivals = Vec::new();
     for row in rows {
         let there = shape
             .sparse(name, fields(row))
             .ok_or_else(|| WorkError::Stopped(format!("a row of {} is not as its columns say", end.table)))?;
         let key = shape.key_of(&there);
-        if ours.get(&key).is_some_and(|image| image.0[column] != there.0[column]) {
-            rivals.push(key);
+        match wanted.get(&key) {
+            Some(image) if image.0[column] == there.0[column] => drop(found.ours.insert(key)),
+            Some(_) => found.rivals.push(key),
+            // The server found it under another spelling.
+            None => {}
         }
     }
-    Ok(rivals)
+    Ok(found)
 }
 
 /// Makes the target's rows under such keys what the source has there. One of the two rows may be gone by now; of two
@@ -178,6 +192,6 @@ async fn only_present(connection: &mut Conn, table: &str, write: &Write) -> Resu
 }
 
 /// `Duplicate entry '…' for key 'PRIMARY'`, or `'table.PRIMARY'`.
-fn is_present(code: u16, message: &str) -> bool {
+pub(super) fn is_present(code: u16, message: &str) -> bool {
     code == 1062 && (message.ends_with("'PRIMARY'") || message.ends_with(".PRIMARY'"))
 }
