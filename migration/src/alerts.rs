@@ -223,7 +223,23 @@ pub fn failed(reason: &str) -> AlertRule {
         text: "failed > 0".to_owned(),
         hold_ms: 0,
         level: Level::Critical,
-        message: format!("the move has failed and needs a person: {reason}"),
+        message: format!("the move has stopped and needs a person: {reason}"),
+        actions: vec![Action::Log],
+    }
+}
+
+/// The alert that nobody has to write: a stream is not followed.
+#[must_use]
+pub fn away(waits_for: &str) -> AlertRule {
+    AlertRule {
+        when: Condition { metric: Metric::StreamAwayFor, comparison: Comparison::Greater, bound: 60.0 },
+        text: "stream_away_for > 60 s".to_owned(),
+        hold_ms: 0,
+        level: Level::Critical,
+        message: format!(
+            "a stream of the move is not followed, so the other side falls behind, and what the server's log does not \
+             keep would be lost: {waits_for}"
+        ),
         actions: vec![Action::Log],
     }
 }
@@ -343,7 +359,7 @@ mod tests {
             let raised = alerts.on(&[failed(reason)], "shop", &sample, Moment::default());
             seen.extend(raised.into_iter().map(|raised| (raised.edge, raised.rule.message)));
         }
-        let told = |reason: &str| format!("the move has failed and needs a person: {reason}");
+        let told = |reason: &str| format!("the move has stopped and needs a person: {reason}");
         let expected = [
             (Edge::Fired, told("away")),
             (Edge::Cleared, told("away")),

@@ -47,16 +47,29 @@ pub enum State {
     Running {
         phase: Phase,
     },
-    /// By an operator or an alert. Streams go on; what copies, compares or cleans up rests.
+    /// Streams go on; what copies, compares or cleans up rests.
     Paused {
         phase: Phase,
         reason: String,
+        #[serde(default)]
+        cause: Cause,
     },
     /// It needs a person; then it goes on with this phase.
     Failed {
         phase: Phase,
         reason: String,
     },
+}
+
+/// Why a move is paused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// An operator or an alert wants it.
+    #[default]
+    Asked,
+    /// A server has been away for longer than it is waited for.
+    Away,
 }
 
 /// Something happened.
@@ -68,6 +81,8 @@ pub enum Event {
     Done,
     /// The phase's work cannot go on.
     Failed(String),
+    /// The phase's work has waited for a server for too long.
+    Away(String),
     /// The streams cannot go on. What they missed can be had again where they stopped.
     StreamStopped(String),
     /// The streams cannot go on, and what they missed is gone.
@@ -185,6 +200,15 @@ impl State {
         }
     }
 
+    /// Why a person must do something before the move goes on; `None` where none must, or one has paused it.
+    #[must_use]
+    pub fn needs_a_person(&self) -> Option<&str> {
+        match self {
+            State::Failed { reason, .. } | State::Paused { reason, cause: Cause::Away, .. } => Some(reason),
+            State::Running { .. } | State::Paused { .. } => None,
+        }
+    }
+
     /// What a process that finds this state begins with.
     #[must_use]
     pub fn resume(&self) -> Vec<Action> {
@@ -203,9 +227,7 @@ impl State {
         let phase = self.phase();
         match (self, event) {
             (State::Running { phase: Phase::Draft }, Event::Start) => Ok(run(Phase::Preflight)),
-            (State::Failed { .. }, Event::Start | Event::Resume) | (State::Paused { .. }, Event::Resume) => {
-                Ok(run(phase))
-            }
+            (State::Failed { .. } | State::Paused { .. }, Event::Start | Event::Resume) => Ok(run(phase)),
             (State::Running { .. }, Event::Done) => match phase.next() {
                 Some(next) => Ok(run(next)),
                 None => refuse("no work is going on"),
@@ -233,7 +255,10 @@ impl State {
                 Ok((State::Failed { phase, reason }, vec![Action::Rest, Action::Unfollow]))
             }
             (State::Running { .. }, Event::Pause(reason)) => {
-                Ok((State::Paused { phase, reason }, vec![Action::Rest]))
+                Ok((State::Paused { phase, reason, cause: Cause::Asked }, vec![Action::Rest]))
+            }
+            (State::Running { .. }, Event::Away(reason)) => {
+                Ok((State::Paused { phase, reason, cause: Cause::Away }, vec![Action::Rest]))
             }
             (_, Event::Switched(to)) => switched(phase, to),
             (_, Event::Divided) => match phase {
@@ -268,6 +293,7 @@ impl Event {
             Event::Start => "start",
             Event::Done => "the end of the work",
             Event::Failed(_) => "a failure",
+            Event::Away(_) => "a server that is away",
             Event::StreamStopped(_) | Event::StreamLost(_) => "the end of a stream",
             Event::Pause(_) => "pause",
             Event::Resume => "resume",

@@ -42,26 +42,29 @@ type Shared = State<Arc<Control>>;
 /// When the address cannot be had.
 pub async fn start(control: Arc<Control>, address: SocketAddr) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await?;
-    let api = Router::new()
-        .route("/metrics", get(scraped))
-        .route("/api/status", get(|State(control): Shared| async move { Json(status::status(&control)) }))
-        .route("/api/rules", get(history))
-        .route("/api/rules/{version}", get(rules))
+    let changes = Router::new()
         .route("/api/rules/{version}/revert", post(revert))
         .route("/api/reload", post(reload))
-        .route("/api/plan", post(plan))
-        .route("/api/moves/{name}", get(one_move))
         .route("/api/moves/{name}/start", post(start_move))
         .route("/api/moves/{name}/pause", post(pause_move))
         .route("/api/moves/{name}/resume", post(resume_move))
         .route("/api/moves/{name}/finish", post(finish_move))
         .route("/api/moves/{name}/cleanup", post(cleanup_move))
+        .merge(back::routes())
+        .route_layer(middleware::from_fn(to_the_end));
+    let api = Router::new()
+        .route("/metrics", get(scraped))
+        .route("/api/status", get(|State(control): Shared| async move { Json(status::status(&control)) }))
+        .route("/api/rules", get(history))
+        .route("/api/rules/{version}", get(rules))
+        .route("/api/plan", post(plan))
+        .route("/api/moves/{name}", get(one_move))
         .route("/api/moves/{name}/preflight", post(preflight_move))
         .route("/api/moves/{name}/check", get(last_check).post(check_move))
         .route("/api/moves/{name}/verify", post(verify_move))
         .route("/api/moves/{name}/repair", post(repair_move))
         .route("/api/moves/{name}/throttle", post(throttle_move))
-        .merge(back::routes())
+        .merge(changes)
         .layer(middleware::from_fn_with_state(Arc::clone(&control), authorize));
     let app = Router::new()
         .route("/", get(|| async { ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(PAGE)) }))
@@ -95,6 +98,13 @@ async fn authorize(State(control): Shared, request: Request, next: Next) -> Resp
     } else {
         failed(StatusCode::UNAUTHORIZED, "show the token of [admin] as a bearer token")
     }
+}
+
+/// What has begun is ended, also where its caller hangs up: half a change would wait for the next restart.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    tokio::spawn(next.run(request)).await.unwrap_or_else(|error| {
+        failed(StatusCode::INTERNAL_SERVER_ERROR, &format!("it has ended unexpectedly: {error}"))
+    })
 }
 
 async fn scraped(State(control): Shared) -> String {

@@ -321,7 +321,9 @@ impl Changes<'_> {
         }
         let off = new.double_write == DoubleWrite::Off;
         let gray = new.writes == Side::Source && (new.reads > 0 || !new.always.is_empty());
-        let effect = if off && gray {
+        let effect = if let Some(refusal) = self.stale_source(old, new) {
+            Effect::Refused(refusal)
+        } else if off && gray {
             Effect::Refused(refusal::GRAY_WITHOUT_DOUBLE_WRITE.because(new.name.clone()))
         } else {
             Effect::Barrier(holds(self.new, new))
@@ -338,7 +340,9 @@ impl Changes<'_> {
         }
         let from_target = new.writes == Side::Source && (new.reads > 0 || !new.always.is_empty());
         let is_degraded = new.capture.is_degraded(Side::Source);
-        let effect = if from_target && is_degraded && new.double_write == DoubleWrite::Off {
+        let effect = if let Some(refusal) = self.stale_source(old, new) {
+            Effect::Refused(refusal)
+        } else if from_target && is_degraded && new.double_write == DoubleWrite::Off {
             // Rows that were deleted stay on the target until a comparison.
             Effect::Refused(refusal::GRAY_WITHOUT_DOUBLE_WRITE.because(new.name.clone()))
         } else if from_target && self.facts.synced(&new.name) == Synced::No {

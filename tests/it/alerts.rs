@@ -1,5 +1,6 @@
 //! Alerts and the throttle on a real move: what fires, who is told and when, and what becomes of the copy.
 
+mod limits;
 mod listener;
 pub(crate) mod mute;
 
@@ -122,7 +123,7 @@ async fn a_stream_that_stops_is_too_late_and_its_move_an_alert_until_it_goes_on(
     );
     is_recent(&failed["since"]);
     assert_eq!((firing(&shop, "critical"), firing(&shop, "warning")), (1, 1));
-    assert!(shop.proxy.log().contains("alert: the move has failed and needs a person"));
+    assert!(shop.proxy.log().contains("alert: the move has stopped and needs a person"));
     let told = listener.told(|told| told["alert"] == "failed > 0" && told["state"] == "firing").await;
     is_recent(&told["at"]);
     listener.told(|told| told["alert"] == "sync_delay > 60 s" && told["value"] == "unknown").await;

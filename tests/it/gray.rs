@@ -375,3 +375,15 @@ async fn a_hint_chooses_the_side_or_is_refused() {
         assert!(shardway_tests::server_error(&error).1.starts_with(id), "{sql}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_transaction_reads_from_the_authority_even_if_it_only_reads() {
+    let (_shop, mut connection) = carried_over("reads = 100").await;
+    let email = "SELECT COALESCE(email, 'source') FROM users WHERE id = 1";
+    assert_eq!(one(&mut connection, email).await, "target");
+    for begin in ["BEGIN", "START TRANSACTION READ ONLY", "SET autocommit = 0"] {
+        connection.query_drop(begin).await.unwrap();
+        assert_eq!(one(&mut connection, email).await, "source", "{begin}");
+        connection.query_drop("COMMIT").await.unwrap();
+    }
+}

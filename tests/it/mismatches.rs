@@ -38,6 +38,7 @@ async fn a_difference_is_open_until_it_is_repaired_or_found_equal() {
     fails(&shop, &["move", "repair", "shop", "--dry-run"]);
     assert_eq!(open(&shop), 1);
     shop.run(&repair);
+    assert_eq!(shop.of_move()["last_verify"]["clean"], true, "it has compared again");
     assert_eq!(noted(&shop).await, ["orders 5001 missing  repaired  1 1"]);
     assert_eq!(open(&shop), 0);
 

@@ -3,6 +3,8 @@
 //! Each client has rows of its own, so that it knows what they must be; all of them move money between shared rows whose
 //! sum never changes. A write whose answer was lost may or may not have taken place; either is right, nothing else is.
 
+mod purchases;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tokio::task::JoinHandle;
+
+use purchases::{Purchases, Question};
 
 /// Rows that clients own begin here; those below are the shared ones.
 pub const OWN: u64 = 1_000_000;
@@ -52,6 +56,7 @@ pub struct Journal {
     pub first_error: Option<String>,
     /// Reads that were older than what the client had written or read before.
     pub stale: Vec<String>,
+    purchases: Purchases,
 }
 
 /// How clients speak to the proxy.
@@ -59,7 +64,8 @@ pub struct Journal {
 pub enum Manners {
     /// Text, and every answer is waited for.
     Plain,
-    /// Half of them send prepared statements; now and then one leaves without waiting for the answer to its COMMIT.
+    /// Half of them send prepared statements; now and then one leaves without waiting for the answer to its COMMIT. They
+    /// buy things, and look at what others buy.
     Rough,
 }
 
@@ -95,11 +101,13 @@ impl Load {
     #[must_use]
     pub fn start_as(options: &Opts, clients: u64, transfers: Transfers, manners: Manners) -> Load {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let clients = (0..clients)
+        let all = clients;
+        let clients = (0..all)
             .map(|number| {
                 let client = Client {
                     options: options.clone(),
                     number,
+                    all,
                     transfers,
                     manners,
                     connection: None,
@@ -143,6 +151,7 @@ impl Load {
             all.longest_stall = all.longest_stall.max(journal.longest_stall);
             all.first_error = all.first_error.or(journal.first_error);
             all.stale.extend(journal.stale);
+            all.purchases.extend(journal.purchases);
         }
         all
     }
@@ -155,6 +164,8 @@ impl Journal {
     /// When an acknowledged write is lost or doubled.
     pub async fn check(&self, connection: &mut Conn) {
         assert!(self.stale.is_empty(), "reads went backwards: {:?}", self.stale);
+        assert!(self.purchases.fewer.is_empty(), "reads went backwards: {:?}", self.purchases.fewer);
+        self.purchases.check(connection).await;
         let found: Vec<(u64, String)> =
             connection.query(format!("SELECT id, name FROM users WHERE id >= {OWN}")).await.expect("rows");
         let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
@@ -180,6 +191,8 @@ impl Journal {
 struct Client {
     options: Opts,
     number: u64,
+    /// How many clients there are.
+    all: u64,
     transfers: Transfers,
     manners: Manners,
     connection: Option<Conn>,
@@ -191,9 +204,12 @@ struct Client {
 impl Client {
     async fn run(mut self) -> Journal {
         let mut step = 0_u64;
+        if self.manners == Manners::Rough {
+            self.opens_an_account().await;
+        }
         while !self.stop.load(Ordering::Relaxed) {
             step += 1;
-            let id = OWN + self.number * 1_000_000 + step;
+            let id = Client::first(self.number) + step;
             self.write(id, Some(0), &format!("INSERT INTO users (id, name) VALUES ({id}, 'v0')")).await;
             for version in 1..=2 {
                 let update = format!("UPDATE users SET name = 'v{version}' WHERE id = {id}");
@@ -208,8 +224,53 @@ impl Client {
                 self.write(old, None, &format!("DELETE FROM users WHERE id = {old}")).await;
             }
             self.transfer(step).await;
+            if self.manners == Manners::Rough {
+                self.buy(id).await;
+                self.look_on().await;
+            }
         }
         self.journal
+    }
+
+    /// The row of a client that buys with; its others follow.
+    fn first(number: u64) -> u64 {
+        OWN + number * 1_000_000
+    }
+
+    async fn opens_an_account(&mut self) {
+        let id = Client::first(self.number);
+        while self.journal.rows.get(&id).is_none_or(|row| row.sure.is_none()) {
+            // Where the answer was lost, it may be there.
+            let insert = format!("INSERT IGNORE INTO users (id, name) VALUES ({id}, 'v0')");
+            if self.run_one(&insert).await.is_ok() {
+                self.journal.rows.insert(id, Expected { sure: Some(0), perhaps: Vec::new() });
+            }
+        }
+    }
+
+    async fn buy(&mut self, order: u64) {
+        let buyer = Client::first(self.number);
+        for statement in purchases::statements(buyer, order) {
+            if self.run_one(&statement).await.is_err() {
+                self.connection = None;
+                return;
+            }
+        }
+        let answer = self.run_one("COMMIT").await;
+        self.journal.purchases.committed(buyer, answer);
+    }
+
+    /// Looks at what another client has bought.
+    async fn look_on(&mut self) {
+        let buyer = Client::first((self.number + 1) % self.all);
+        for question in [Question::Rows, Question::Sum] {
+            let Some(connection) = &mut self.connection else { return };
+            let found: Result<Option<u64>, _> = connection.query_first(question.sql(buyer)).await;
+            match found {
+                Ok(count) => self.journal.purchases.counted(buyer, question, count.unwrap_or(0)),
+                Err(_) => self.connection = None,
+            }
+        }
     }
 
     async fn write(&mut self, id: u64, version: Option<u64>, sql: &str) {

@@ -38,6 +38,8 @@ pub enum Outcome {
     Passed,
     Failed,
     Undecided,
+    /// The rules ask nothing here.
+    NotConfigured,
 }
 
 /// An assertion's outcome.
@@ -101,11 +103,12 @@ impl CheckpointReport {
 
 fn worst(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
     let rank = |outcome: &Outcome| match outcome {
-        Outcome::Passed => 0,
-        Outcome::Undecided => 1,
-        Outcome::Failed => 2,
+        Outcome::NotConfigured => 0,
+        Outcome::Passed => 1,
+        Outcome::Undecided => 2,
+        Outcome::Failed => 3,
     };
-    outcomes.max_by_key(rank).unwrap_or(Outcome::Passed)
+    outcomes.max_by_key(rank).unwrap_or(Outcome::NotConfigured)
 }
 
 impl Asserted {
@@ -251,6 +254,7 @@ impl fmt::Display for Outcome {
             Outcome::Passed => "passed",
             Outcome::Failed => "failed",
             Outcome::Undecided => "undecided",
+            Outcome::NotConfigured => "not configured",
         })
     }
 }

@@ -18,6 +18,7 @@ use super::{Job, WORKERS_MAX, insert};
 use crate::apply::tail::Tail;
 use crate::connection::connect_writer;
 use crate::image::{Image, Key};
+use crate::patience::WaitMax;
 use crate::pulse::Pulse;
 use crate::settings::{Order, Wire};
 use crate::tables::{End, MovingTable, WorkError};
@@ -34,11 +35,20 @@ pub struct Limits {
     /// Which end of the primary key comes first.
     pub order: Order,
     pub wire: Wire,
+    /// How long a server that is away is waited for.
+    pub wait: WaitMax,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { rows: 2_000, bytes: 1 << 20, parallel: 4, order: Order::Ascending, wire: Wire::Plain }
+        Limits {
+            rows: 2_000,
+            bytes: 1 << 20,
+            parallel: 4,
+            order: Order::Ascending,
+            wire: Wire::Plain,
+            wait: WaitMax::default(),
+        }
     }
 }
 
@@ -98,7 +108,7 @@ impl Table<'_> {
                 self.turns.end();
                 break;
             };
-            let mut setbacks = Setbacks::default();
+            let mut setbacks = Setbacks::new(self.job.limits.wait);
             let mut part = Begun { after: chunk.after.clone(), rows: 0 };
             loop {
                 let turn = match turn.take() {
@@ -119,7 +129,7 @@ impl Table<'_> {
                     Ok(Went::ToItsEnd) => break,
                     Ok(Went::SoFar(more)) => {
                         part = more;
-                        setbacks = Setbacks::default();
+                        setbacks = Setbacks::new(self.job.limits.wait);
                     }
                     Err(error) => {
                         // Connections in an unknown state go with it.

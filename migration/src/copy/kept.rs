@@ -29,7 +29,7 @@ impl<'a> Kept<'a> {
 
     /// How far an earlier run has come. Servers that are away are waited for.
     pub(super) async fn load(&self, job: &Job, pulse: &Pulse) -> Result<Option<Saved>, WorkError> {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(job.limits.wait);
         loop {
             match pulse.during(self.loaded()).await {
                 Ok(saved) => return Ok(saved),

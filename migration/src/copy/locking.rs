@@ -96,7 +96,7 @@ struct Read {
 impl Walk<'_> {
     async fn to_its_end(&mut self, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
         while turns.begin(0).await == Begin::Now {
-            let mut setbacks = Setbacks::default();
+            let mut setbacks = Setbacks::new(self.job.limits.wait);
             let extent = loop {
                 let turn = turns.take().await;
                 let working = self.job.progress.busy.work();

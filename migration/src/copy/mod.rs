@@ -273,7 +273,7 @@ async fn all(job: &Job, pulse: &Pulse) -> Result<(), WorkError> {
 async fn count(job: &Job, pulse: &Pulse) -> Result<(), WorkError> {
     for (number, table) in job.tables.iter().enumerate() {
         for end in table.origins(Side::Source) {
-            let mut patience = Patience::default();
+            let mut patience = Patience::new(job.limits.wait);
             let rows = loop {
                 match pulse.during(count_rows(table, end)).await {
                     Ok(rows) => break rows,

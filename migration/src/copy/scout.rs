@@ -43,7 +43,7 @@ pub(super) async fn run(
     let limits = &job.limits;
     let mut connection = None;
     for number in 0.. {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(limits.wait);
         let to = loop {
             match source.pulse.during(end(source, limits, from.as_ref(), &mut connection)).await {
                 Ok(to) => break to,

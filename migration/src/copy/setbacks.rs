@@ -3,20 +3,24 @@
 use std::time::Duration;
 
 use super::Progress;
-use crate::patience::Patience;
+use crate::patience::{Patience, WaitMax};
 use crate::tables::WorkError;
 
 /// Tries at rows that somebody else holds before the copy gives up.
 const TRIES: u32 = 12;
 
 /// Failed tries at one piece.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Setbacks {
     tries: u32,
     patience: Patience,
 }
 
 impl Setbacks {
+    pub(super) fn new(wait: WaitMax) -> Setbacks {
+        Setbacks { tries: 0, patience: Patience::new(wait) }
+    }
+
     /// Returns when it is time for another try: soon where rows stood in the way, later where a server is away.
     pub(super) async fn after(
         &mut self,

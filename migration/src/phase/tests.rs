@@ -22,7 +22,7 @@ fn states() -> Vec<State> {
     let all = |phase: Phase| {
         [
             State::Running { phase },
-            State::Paused { phase, reason: "p".into() },
+            State::Paused { phase, reason: "p".into(), cause: Cause::Asked },
             State::Failed { phase, reason: "f".into() },
         ]
     };
@@ -34,6 +34,7 @@ fn events() -> Vec<Event> {
         Event::Start,
         Event::Done,
         Event::Failed("f".into()),
+        Event::Away("a".into()),
         Event::StreamStopped("s".into()),
         Event::StreamLost("l".into()),
         Event::Pause("p".into()),
@@ -79,11 +80,16 @@ fn writes_reach_the_target_only_from_a_state_in_step() {
 }
 
 #[test]
-fn every_failure_leads_on_after_start() {
+fn every_failure_and_every_pause_leads_on() {
     for phase in PHASES {
-        let failed = State::Failed { phase, reason: String::new() };
-        let (after, _) = failed.on(Event::Start).unwrap();
-        assert_eq!(after, State::Running { phase });
+        let away = State::Running { phase }.on(Event::Away("lost".into())).unwrap().0;
+        assert_eq!(away.needs_a_person(), Some("lost"));
+        for rests in [State::Failed { phase, reason: String::new() }, away] {
+            for event in [Event::Start, Event::Resume] {
+                let (after, _) = rests.clone().on(event).unwrap();
+                assert_eq!(after, State::Running { phase });
+            }
+        }
     }
 }
 

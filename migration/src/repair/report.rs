@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::image::legible::Legible;
+use crate::report::LastVerify;
 use crate::verify::judge::Kind;
 use crate::verify::report::{Difference, RowKey};
 
@@ -96,6 +97,9 @@ pub struct RepairReport {
     /// Why nothing was written at all.
     pub refused: Option<String>,
     pub finished_at: u64,
+    /// Every row, compared after the last one was written; `null` where nothing was to be.
+    #[serde(default)]
+    pub compared_again: Option<LastVerify>,
     /// How much room the rows take.
     #[serde(skip)]
     rows_bytes: usize,
@@ -121,6 +125,19 @@ impl RepairReport {
         self.outcomes.push(outcome);
     }
 
+    /// Takes a further run in.
+    pub fn take(&mut self, further: RepairReport) {
+        let RepairReport { outcomes, refused, finished_at, .. } = further;
+        (self.refused, self.finished_at) = (refused, finished_at);
+        outcomes.into_iter().for_each(|outcome| self.add(outcome));
+    }
+
+    /// Rows that were written.
+    #[must_use]
+    pub fn repaired(&self) -> usize {
+        self.count(|done| matches!(done, Done::Repaired))
+    }
+
     /// Rows that ended like this.
     #[must_use]
     pub fn count(&self, like: fn(&Done) -> bool) -> usize {
@@ -131,19 +148,27 @@ impl RepairReport {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let open = |done: &Done| matches!(done, Done::WouldRepair | Done::Failed(_));
-        self.refused.is_none() && self.count(open) == 0
+        let still_differs = self.compared_again.as_ref().is_some_and(|again| !again.clean);
+        self.refused.is_none() && !still_differs && self.count(open) == 0
     }
 }
 
 impl fmt::Display for RepairReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(refused) = &self.refused {
-            return writeln!(f, "nothing was repaired: {refused}");
+            writeln!(
+                f,
+                "nothing {}was repaired: {refused}",
+                if self.outcomes.is_empty() { "" } else { "more " }
+            )?;
+        }
+        if self.refused.is_some() && self.outcomes.is_empty() {
+            return Ok(());
         }
         writeln!(
             f,
             "{} rows repaired, {} would be, {} were equal by now, {} failed",
-            self.count(|done| matches!(done, Done::Repaired)),
+            self.repaired(),
             self.count(|done| matches!(done, Done::WouldRepair)),
             self.count(|done| matches!(done, Done::Equal)),
             self.count(|done| matches!(done, Done::Failed(_))),
@@ -159,7 +184,13 @@ impl fmt::Display for RepairReport {
             let why = if why.is_empty() { String::new() } else { format!(" (was {})", why.join("; ")) };
             writeln!(f, "  {} {}: {result}{why}", outcome.table, outcome.key)?;
         }
-        Ok(())
+        match &self.compared_again {
+            Some(again) if again.clean => writeln!(f, "compared again: {} rows, all equal", again.checked),
+            Some(again) => {
+                writeln!(f, "compared again: {} rows, {} of which differ", again.checked, again.different)
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -199,6 +230,13 @@ mod tests {
                         \x20 s.t 7: equal by now\n";
         assert_eq!(report.to_string(), expected);
         assert!(report.is_complete());
+        report.compared_again = Some(LastVerify { checked: 9, different: 1, ..LastVerify::default() });
+        assert!(
+            report.to_string().ends_with("compared again: 9 rows, 1 of which differ\n")
+                && !report.is_complete()
+        );
+        report.compared_again = Some(LastVerify { checked: 9, clean: true, ..LastVerify::default() });
+        assert!(report.to_string().ends_with("compared again: 9 rows, all equal\n") && report.is_complete());
         report.outcomes.push(outcome(Done::Failed("locked".into()), Vec::new()));
         assert!(!report.is_complete());
     }

@@ -23,6 +23,7 @@ pub enum Metric {
     BinlogHeadroom,
     ShadowMismatches,
     Failed,
+    StreamAwayFor,
 }
 
 /// What it means for an alert that a metric which should be known is not.
@@ -52,7 +53,7 @@ const ERRORS: Quantity = Quantity::Rate(&["errors"]);
 macro_rules! meters {
     ($($metric:ident $name:literal $aliases:expr, $quantity:expr, $unknown:ident, $meaning:literal;)*) => {
         /// Every metric, in the order of the documentation.
-        pub const ALL: [Meter; 18] = [$(Meter {
+        pub const ALL: [Meter; 19] = [$(Meter {
             metric: Metric::$metric, name: $name, aliases: &$aliases, quantity: $quantity,
             unknown: Unknown::$unknown, meaning: $meaning,
         }),*];
@@ -77,7 +78,8 @@ meters! {
     DiskFree "disk_free" ["disk_space"], Quantity::Percent, KeepsState, "Free space where the proxy keeps its state; of another disk, as a database's, when the answer of `throttle.check_url` holds `disk_free`.";
     BinlogHeadroom "binlog_headroom" [], Quantity::Duration, KeepsState, "Time until a server may remove a part of its binary log that a stream of the move has not read: its retention less the stream's delay; 0 when the part is gone. Not there while no stream is followed, or where logs are kept for ever. Below a quarter of the retention an alert fires by itself.";
     ShadowMismatches "shadow_mismatches" [], Quantity::Count("reads"), KeepsState, "Shadow reads that the two sides answered differently, or that only the authority answered, since the process started. Not there while the rules ask for none.";
-    Failed "failed" [], Quantity::Count(""), KeepsState, "1 while the move has failed and needs a person, otherwise 0. Above 0 an alert fires by itself.";
+    Failed "failed" [], Quantity::Count(""), KeepsState, "1 while the move has failed, or has paused because a server was away for too long, and needs a person; otherwise 0. Above 0 an alert fires by itself.";
+    StreamAwayFor "stream_away_for" [], Quantity::Duration, KeepsState, "Time for which a stream of the move has not been followed, as its server or the one it is written to is away; it is tried again for ever. 0 while all are followed; not there while none is to be. Above a minute an alert fires by itself.";
 }
 
 impl Metric {
@@ -119,6 +121,6 @@ mod tests {
     #[test]
     fn the_list_is_in_the_order_of_the_enum_and_whole() {
         let order: Vec<usize> = ALL.iter().map(|meter| meter.metric as usize).collect();
-        assert_eq!(order, (0..=Metric::Failed as usize).collect::<Vec<_>>());
+        assert_eq!(order, (0..=Metric::StreamAwayFor as usize).collect::<Vec<_>>());
     }
 }

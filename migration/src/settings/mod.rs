@@ -27,6 +27,8 @@ pub use alert::{Action, AlertRule, Comparison, Condition, Level};
 pub use difference::Holds;
 pub use window::Window;
 
+use crate::patience::WaitMax;
+
 /// The sections of one rule file that are not for routing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
@@ -38,6 +40,8 @@ pub struct Settings {
 /// How the rows of one move travel.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MoveSettings {
+    /// How long work waits for a server that is away, before the move is paused and a person is asked.
+    pub wait: WaitMax,
     pub copy: CopySettings,
     pub apply: ApplySettings,
     pub throttle: Throttle,

@@ -17,6 +17,7 @@ use super::{
     ApplySettings, Assertion, BackupSettings, Baseline, CleanupSettings, MoveSettings, RepairSettings,
     Settings, Throttle, VerifySettings, Window,
 };
+use crate::patience::WaitMax;
 use crate::preflight::finding::{self, Waiver};
 
 /// The least and the most that is allowed.
@@ -45,7 +46,10 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
 fn moving(mut section: Section<'_>) -> MoveSettings {
     let tables: BTreeSet<String> =
         section.strings("tables").map(|found| found.value).unwrap_or_default().into_iter().collect();
+    let day = Range(1.0, 86_400.0);
+    let wait = amount(&mut section, "wait_for_servers", Quantity::Duration, day, Form::WithUnit);
     MoveSettings {
+        wait: wait.map(Duration::from_secs_f64).map(WaitMax).unwrap_or_default(),
         copy: section.section("copy").map(|inner| copy(inner, &tables)).unwrap_or_default(),
         apply: section.section("apply").map(apply).unwrap_or_default(),
         throttle: section.section("throttle").map(throttle).unwrap_or_default(),

@@ -257,7 +257,7 @@ fn an_unknown_metric_is_told_with_the_known_ones() {
     let far = Condition::parse("temperature > 60 s").unwrap_err();
     assert!(
         far.starts_with("`temperature` is no metric; known are ")
-            && far.ends_with("shadow_mismatches, failed"),
+            && far.ends_with("shadow_mismatches, failed, stream_away_for"),
         "{far}"
     );
 }

@@ -28,6 +28,9 @@ pub enum WorkError {
     /// The same may succeed at once.
     #[error("{0}")]
     Interrupted(String),
+    /// A server has been away for longer than it is waited for.
+    #[error("{0}")]
+    Away(String),
     /// A server cannot store any more.
     #[error("{server} has no room left: {message}; make room on its disk")]
     Full { server: String, message: String },
@@ -84,7 +87,8 @@ impl WorkError {
             WorkError::Server(_)
             | WorkError::Refused(_)
             | WorkError::Homeless { .. }
-            | WorkError::Stopped(_) => false,
+            | WorkError::Stopped(_)
+            | WorkError::Away(_) => false,
         }
     }
 }

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::judge::Kind;
 use crate::image::{Key, hex, unhex};
+use crate::report::LastVerify;
+
+/// Differing rows of a summary that are told by key.
+const SAMPLES: usize = 10;
 
 /// The whole comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -209,6 +213,26 @@ impl Report {
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.tables.iter().map(|table| table.missing).sum()
+    }
+
+    /// Are all differences that were found among those that were kept?
+    #[must_use]
+    pub fn is_told_whole(&self) -> bool {
+        self.tables.iter().all(|table| table.different <= table.differences.len() as u64)
+    }
+
+    /// As the state of a move has it.
+    #[must_use]
+    pub fn summary(&self) -> LastVerify {
+        LastVerify {
+            mode: self.mode.clone(),
+            checked: self.checked,
+            different: self.different + self.undecided,
+            missing: Some(self.missing()),
+            clean: self.clean,
+            finished_at: self.finished_at,
+            samples: self.samples(SAMPLES),
+        }
     }
 
     /// The differences of all tables that were kept.

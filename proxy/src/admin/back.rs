@@ -15,6 +15,7 @@ use crate::control::moves::Point;
 use crate::control::moves::backup::BackupAsk;
 use crate::control::moves::rollback::{self, Ask};
 
+/// What they begin goes on if nobody waits for the answer.
 pub(super) fn routes() -> Router<Arc<Control>> {
     Router::new()
         .route("/api/moves/{name}/points", get(points).post(make_point))
@@ -46,7 +47,7 @@ async fn make_point(State(control): Shared, Path(name): Path<String>, named: Str
     answered(control.moves.make_point(&name, named.trim(), &rules).await)
 }
 
-/// Answers when the rollback has ended, which goes on if nobody waits.
+/// Answers when the rollback has ended.
 async fn go_back(State(control): Shared, Path(name): Path<String>, Json(ask): Json<Ask>) -> Response {
     answered(rollback::rollback(&control, &name, ask).await)
 }
@@ -59,11 +60,9 @@ async fn backups(State(control): Shared, Path(name): Path<String>) -> Response {
     answered(control.moves.backups(&name))
 }
 
-/// Answers when it has been made and tried, which goes on if nobody waits.
+/// Answers when it has been made and tried.
 async fn back_up(State(control): Shared, Path(name): Path<String>, Json(ask): Json<BackupAsk>) -> Response {
-    let moves = Arc::clone(&control.moves);
-    let made = tokio::spawn(async move { moves.back_up(&name, &ask).await });
-    answered(made.await.unwrap_or_else(|error| Err(format!("the backup ended unexpectedly: {error}"))))
+    answered(control.moves.back_up(&name, &ask).await)
 }
 
 async fn gaps(State(control): Shared, Path(name): Path<String>) -> Response {

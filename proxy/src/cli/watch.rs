@@ -52,7 +52,7 @@ pub(super) fn watch(remote: &Remote, name: &str, form: Form) -> anyhow::Result<E
         let report: MoveReport =
             serde_json::from_value(status.clone()).context("the proxy's answer is no move")?;
         view.show(&status, &report)?;
-        if let Some(code) = rests(&report.phase) {
+        if let Some(code) = rests(&report) {
             view.end(&report);
             return Ok(code);
         }
@@ -77,11 +77,13 @@ fn ask(api: &Api, name: &str) -> anyhow::Result<Value> {
     }
 }
 
-/// With what to end, when the move rests in this phase, as `Failed(…)`.
-fn rests(phase: &str) -> Option<ExitCode> {
-    let word = phase.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+/// With what to end, when the move rests.
+fn rests(report: &MoveReport) -> Option<ExitCode> {
+    let word = report.phase.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     match word {
         "Failed" => Some(ExitCode::FAILURE),
+        // Nobody has paused it.
+        "Paused" if report.last_error.is_some() => Some(ExitCode::FAILURE),
         word if AT_REST.contains(&word) => Some(ExitCode::SUCCESS),
         _ => None,
     }
@@ -203,13 +205,18 @@ mod tests {
 
     #[test]
     fn watching_ends_where_a_person_must_act() {
+        let in_phase = |phase: &str| MoveReport { phase: phase.to_owned(), ..MoveReport::default() };
+        let rests_in = |phase: &str| rests(&in_phase(phase));
         for phase in ["Synced", "Failed(lost the source)", "Paused", "Done", "ReverseSync"] {
-            assert!(rests(phase).is_some(), "{phase}");
+            assert!(rests_in(phase).is_some(), "{phase}");
         }
         for phase in ["Copy", "CatchUp", "Verify", "Switching{Hold}", "RollingBack{Hold}", "SyncedSoon", ""] {
-            assert!(rests(phase).is_none(), "{phase}");
+            assert!(rests_in(phase).is_none(), "{phase}");
         }
-        assert_eq!(rests("Failed"), Some(ExitCode::FAILURE));
+        assert_eq!(rests_in("Failed"), Some(ExitCode::FAILURE));
+        assert_eq!(rests_in("Paused"), Some(ExitCode::SUCCESS));
+        let away = MoveReport { last_error: Some("lost the source".to_owned()), ..in_phase("Paused") };
+        assert_eq!(rests(&away), Some(ExitCode::FAILURE));
     }
 
     #[test]

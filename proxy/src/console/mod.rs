@@ -121,10 +121,15 @@ impl Operator {
             return Answer::Refused("log in first".to_owned());
         }
         match answer::request(sql) {
-            Ok(Request::Reload) => match self.control.reload("console").await {
-                Ok(version) => answer::reloaded(version),
-                Err(error) => Answer::Refused(error),
-            },
+            Ok(Request::Reload) => {
+                let control = Arc::clone(&self.control);
+                // Ended also where the client hangs up: half a change would wait for the next restart.
+                let reloaded = tokio::spawn(async move { control.reload("console").await });
+                match reloaded.await.unwrap_or_else(|error| Err(error.to_string())) {
+                    Ok(version) => answer::reloaded(version),
+                    Err(error) => Answer::Refused(error),
+                }
+            }
             Ok(request) => {
                 let history = self.control.store.history();
                 let sessions: Vec<_> =

@@ -1,25 +1,31 @@
 //! Raising alerts: what fires, and what is done about it.
 //!
 //! Whoever watches a move hands its samples in. A line in the log and a webhook are seen to here and never hold the
-//! caller up; pausing the move is the caller's to do, because only it knows how.
+//! caller up; pausing the move is the caller's to do, because only it knows how. What an address is told of one alert comes
+//! in the order in which it happened, however long a document takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use shardway_migration::alerts::{Alerts, Edge, FiringAlert, Moment, Raised, Sample};
 use shardway_migration::backoff::Backoff;
 use shardway_migration::settings::{Action, AlertRule, Level};
+use tokio::sync::mpsc;
 
 use super::webhook;
 
 /// Tries of a webhook after the first: about two minutes.
 const TRIES: u32 = 7;
+/// Documents of one alert that may wait for one address.
+const WAITING_MAX: usize = 64;
 
 /// The alerts of this process.
 #[derive(Debug, Default)]
 pub struct Alarm {
     alerts: Mutex<Alerts>,
+    /// By move, alert and address.
+    posts: Mutex<BTreeMap<[String; 3], mpsc::Sender<Value>>>,
 }
 
 /// What a move must do because of an alert.
@@ -43,7 +49,7 @@ impl Alarm {
                         demand = Demand::Pause(format!("alert: {}", raised.rule.message));
                     }
                     Action::Pause => {}
-                    Action::Webhook(url) => post(url.clone(), raised),
+                    Action::Webhook(url) => self.deliver(url, move_name, &raised.rule.text, document(raised)),
                 }
             }
         }
@@ -59,7 +65,21 @@ impl Alarm {
                 "move": move_name, "alert": alert, "level": Level::Critical.name(), "message": message,
                 "value": "", "state": "firing", "at": at,
             });
-            deliver(url, document);
+            self.deliver(&url, move_name, alert, document);
+        }
+    }
+
+    /// Posts the document when those before it have been taken, or given up.
+    fn deliver(&self, url: &str, move_name: &str, alert: &str, document: Value) {
+        let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = [move_name, alert, url].map(str::to_owned);
+        let post = posts.entry(key).or_insert_with(|| {
+            let (post, documents) = mpsc::channel(WAITING_MAX);
+            tokio::spawn(deliver_all(url.to_owned(), documents));
+            post
+        });
+        if let Err(error) = post.try_send(document) {
+            tracing::error!(url, move_name, alert, %error, "an alert is not delivered: too many wait already");
         }
     }
 
@@ -78,6 +98,8 @@ impl Alarm {
     /// A move that the rules no longer have.
     pub fn forget(&self, move_name: &str) {
         self.lock().forget(move_name);
+        let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        posts.retain(|[of, ..], _| of != move_name);
     }
 
     fn lock(&self) -> MutexGuard<'_, Alerts> {
@@ -117,8 +139,8 @@ fn log(raised: &Raised) {
     }
 }
 
-fn post(url: String, raised: &Raised) {
-    let document = json!({
+fn document(raised: &Raised) -> Value {
+    json!({
         "move": raised.move_name,
         "alert": raised.rule.text,
         "level": raised.rule.level.name(),
@@ -126,16 +148,16 @@ fn post(url: String, raised: &Raised) {
         "value": raised.value,
         "state": if raised.edge == Edge::Fired { "firing" } else { "cleared" },
         "at": raised.at,
-    });
-    deliver(url, document);
+    })
 }
 
-fn deliver(url: String, document: serde_json::Value) {
-    tokio::spawn(async move {
+/// One after the other, until nobody can send any more.
+async fn deliver_all(url: String, mut documents: mpsc::Receiver<Value>) {
+    while let Some(document) = documents.recv().await {
         if let Err(error) = webhook::deliver(&url, &document, Backoff::new(TRIES)).await {
             tracing::error!(url, error, %document, "an alert could not be delivered");
         }
-    });
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +171,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_alert_is_posted_when_it_fires_and_clears_and_may_pause_the_move() {
-        let (url, requests) = canned::serve(vec![(200, ""), (200, "")]);
+        // It is busy at first, and is told in the right order all the same.
+        let (url, requests) = canned::serve(vec![(503, ""), (200, ""), (200, "")]);
         let text = format!(
             "[[alerts]]\nwhen = \"sync_delay > 60 s\"\nlevel = \"critical\"\nmessage = \"too late\"\n\
              actions = [\"log\", \"pause\", {{ webhook = \"{url}\" }}]"
@@ -166,10 +189,8 @@ mod tests {
         assert_eq!(alarm.on(&rules, "shop", &sample(1.0), at(6)), Demand::Nothing);
         assert_eq!(alarm.firing_at(Level::Warning), 0);
         let posted = tokio::task::spawn_blocking(move || {
-            let mut posted: Vec<serde_json::Value> =
-                requests.iter().take(2).map(|(_, body)| serde_json::from_str(&body).unwrap()).collect();
-            posted.sort_by_key(|document| document["at"].as_u64());
-            posted
+            let bodies = requests.iter().take(3).map(|(_, body)| serde_json::from_str(&body).unwrap());
+            bodies.collect::<Vec<Value>>().split_off(1)
         });
         let posted = posted.await.unwrap();
         let expected = json!({

@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use shardway_migration::settings::{self, Settings};
 use shardway_routing::document::Problem;
 use shardway_routing::rules;
-use shardway_routing::topology::{Backend, Tls, Topology};
+use shardway_routing::topology::{Backend, Move, Tls, Topology};
 
+use super::moves::servers;
 use crate::backend::trust;
 use crate::durable;
 
@@ -22,12 +23,10 @@ pub fn load(file: &Path, text: &str, version: u64) -> Result<(Topology, Settings
     match (rules::load(text, &variable, version), settings::load(text)) {
         (Ok(mut topology), Ok(settings)) => {
             topology.settle(&folder(file));
-            authorities(&topology).map_err(|problems| {
-                let lines: Vec<String> =
-                    problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
-                lines.join("\n")
-            })?;
-            Ok((topology, settings))
+            let problems = authorities(&topology).into_iter().chain(unmeasured(&topology, &settings));
+            let lines: Vec<String> =
+                problems.map(|problem| format!("{}: {problem}", file.display())).collect();
+            if lines.is_empty() { Ok((topology, settings)) } else { Err(lines.join("\n")) }
         }
         (topology, settings) => {
             let of_both = [topology.err(), settings.err()];
@@ -48,16 +47,26 @@ pub fn folder(file: &Path) -> PathBuf {
     std::path::absolute(Path::new(".").join(folder)).unwrap_or_else(|_| folder.to_owned())
 }
 
-/// Can the authorities be read that vouch for backends?
-fn authorities(topology: &Topology) -> Result<(), Vec<String>> {
+/// Authorities that vouch for backends and cannot be read.
+fn authorities(topology: &Topology) -> Vec<String> {
     let problem = |backend: &Backend| match &backend.primary.tls {
         Tls::VerifyIdentity(ca) => {
             trust::authorities(ca).err().map(|error| format!("backends.{}.tls.ca: {error}", backend.name))
         }
         Tls::Off | Tls::Required => None,
     };
-    let problems: Vec<String> = topology.backends.iter().filter_map(problem).collect();
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    topology.backends.iter().filter_map(problem).collect()
+}
+
+/// Limits of a copy that would never be passed, since there is nothing to measure.
+fn unmeasured(topology: &Topology, settings: &Settings) -> Vec<String> {
+    let problem = |of: &Move| {
+        settings.moves.get(&of.name)?.throttle.replica_lag_s?;
+        servers(topology, of).1.is_empty().then(|| {
+            format!("moves.{}.throttle.replica_lag_s: none of the move's backends has `replicas`", of.name)
+        })
+    };
+    topology.moves.iter().filter_map(problem).collect()
 }
 
 /// Puts a text in the place of the operator's file, whole or not at all; where the file is a link, in the place of what
@@ -136,5 +145,19 @@ mod tests {
         let error = load(Path::new("r.toml"), text, 1).unwrap_err();
         let lines: Vec<&str> = error.lines().map(|line| line.split(": ").nth(1).unwrap()).collect();
         assert_eq!(lines, ["line 4", "line 5", "line 6", "line 7", "line 8", "line 10"], "{error}");
+    }
+
+    #[test]
+    fn a_limit_that_nothing_is_measured_for_is_a_problem() {
+        let rules = |replicas: &str| {
+            format!(
+                "[backends.a]\nprimary = \"mysql://u@h:1/d\"\n{replicas}\n[backends.b]\nprimary = \"mysql://u@h:2/d\"\n\
+                 [databases.shop]\ndefault = \"a\"\n[tables.t]\nkind = \"single\"\nnodes = \"b\"\n\
+                 [moves.m]\ntables = [\"t\"]\nfrom = \"a\"\nthrottle.replica_lag_s = 5\n"
+            )
+        };
+        let error = load(Path::new("r.toml"), &rules(""), 1).unwrap_err();
+        assert!(error.contains("moves.m.throttle.replica_lag_s") && error.contains("replicas"), "{error}");
+        load(Path::new("r.toml"), &rules("replicas = [{ url = \"mysql://u@h:3/d\" }]"), 1).unwrap();
     }
 }

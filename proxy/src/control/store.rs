@@ -9,18 +9,21 @@ mod status;
 
 pub use status::RulesStatus;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use shardway_migration::report::Evidence;
 use shardway_migration::settings::{Holds, Settings};
 use shardway_routing::refusal;
 use shardway_routing::rules;
 use shardway_routing::topology::{Move, Topology};
 use shardway_routing::transition::{Change, Hold, Transition, transition};
+use tokio::sync::{RwLockWriteGuard, watch};
 
+use self::at_once::Emergency;
 use super::columns::{Ask, Attached, Columns};
 use super::deadline::Deadline;
 use super::history::{History, Version};
@@ -41,6 +44,8 @@ pub struct RuleStore {
     moves: Arc<Moves>,
     /// Held while a version is brought into force.
     changing: tokio::sync::Mutex<()>,
+    /// Somebody waits to change the rules at once.
+    emergency: watch::Sender<Emergency>,
     columns: Columns,
     stored: Stored,
     /// Whether a backend has told its version yet.
@@ -69,6 +74,18 @@ struct Loaded {
     topology: Topology,
     settings: Settings,
     unconfirmed: BTreeSet<String>,
+}
+
+/// A change that may be made, before anything is held for it.
+struct Near<'a> {
+    loaded: Loaded,
+    before: Before,
+    /// What it holds.
+    names: Vec<GateName>,
+    limit: Duration,
+    evidence: BTreeMap<String, Evidence>,
+    /// Keeps single rows from being copied meanwhile.
+    quiet: Option<RwLockWriteGuard<'a, ()>>,
 }
 
 /// The rules that a change starts from.
@@ -102,6 +119,7 @@ impl RuleStore {
             shared,
             moves,
             changing: tokio::sync::Mutex::new(()),
+            emergency: watch::Sender::new(Emergency::No),
             columns,
             stored: Stored::default(),
             is_announced,
@@ -213,38 +231,49 @@ impl RuleStore {
         state.desired_version
     }
 
-    async fn bring_into_force(&self, text: &str, version: u64, reason: &str) -> Result<(), String> {
-        let Loaded { topology, settings, unconfirmed } = self.load(text, version).await?;
+    /// Judges a text, and does for it what can be done before statements are held.
+    async fn near(&self, text: &str, version: u64) -> Result<Near<'_>, String> {
+        let loaded = self.load(text, version).await?;
+        let Loaded { topology, settings, .. } = &loaded;
         let mut before = self.before()?;
         if self.shared.snapshot().topology.version == 0 {
             // Keys of lists are what their column makes of them. A table that has changed since stays without.
-            if let Err(error) = at_once::keep_columns(&topology, &mut before.topology) {
+            if let Err(error) = at_once::keep_columns(topology, &mut before.topology) {
                 tracing::warn!(error, "the rules that were in force do not fit the tables as they are");
             }
         }
-        let change = transition(&before.topology, &topology, &*self.moves);
+        let change = transition(&before.topology, topology, &*self.moves);
         let refusals: Vec<String> =
             change.refusals().map(|(change, refusal)| format!("{}: {refusal}", change.rule)).collect();
         if !refusals.is_empty() {
             return Err(format!("{}{}", refusals.join("\n"), before.told));
         }
-        self.moves.capture_stays(&before.topology, &topology)?;
-        self.moves.were_equal(&before.topology, &topology, &settings)?;
-        self.moves.look_for_drift(&before.topology, &topology, &settings).await?;
-        let limit = hold_limit(&before.topology, &topology);
+        self.moves.capture_stays(&before.topology, topology)?;
+        self.moves.were_equal(&before.topology, topology, settings)?;
+        self.moves.look_for_drift(&before.topology, topology, settings).await?;
+        let limit = hold_limit(&before.topology, topology);
         let names: Vec<GateName> = change.holds().into_iter().map(gate_name).collect();
         let quiet = if names.is_empty() { None } else { Some(self.moves.quiet().await?) };
-        self.moves.before_hold(&before.topology, &topology, limit).await?;
+        self.moves.before_hold(&before.topology, topology, limit).await?;
         if let Some(in_force) = self.in_force() {
-            self.moves.points_before(&before.topology, &topology, &in_force).await;
+            self.moves.points_before(&before.topology, topology, &in_force).await;
         }
-        self.moves.near(&before.topology, &topology, limit).await?;
-        let evidence = self.moves.evidence(&before.topology, &topology);
+        self.moves.near(&before.topology, topology, limit).await?;
+        let evidence = self.moves.evidence(&before.topology, topology);
+        Ok(Near { loaded, before, names, limit, evidence, quiet })
+    }
+
+    async fn bring_into_force(&self, text: &str, version: u64, reason: &str) -> Result<(), String> {
+        let near = self.unless_emergency(self.near(text, version)).await.flatten()?;
+        let Near { loaded, before, names, limit, evidence, quiet } = near;
+        let Loaded { topology, settings, unconfirmed } = loaded;
         let (began, deadline) = (Instant::now(), Deadline::after(limit));
-        let held = self.shared.gates.hold(&names, deadline.left()).await;
+        let held = self.unless_emergency(self.shared.gates.hold(&names, deadline.left())).await?;
         let held = held.map_err(|error| format!("{error}; save the file again to retry"))?;
         reached(Step::Hold).await;
-        let prepared = self.moves.before_publish(&before.topology, &topology, deadline).await;
+        let prepared = self.moves.before_publish(&before.topology, &topology, deadline);
+        let prepared = self.unless_emergency(prepared).await;
+        let prepared = prepared.unwrap_or_else(|emergency| Err(emergency.into()));
         // The point of no return: a process that ends after this begins again with the new rules.
         let noted = prepared.and_then(|touched| Ok((touched, self.note(text, version, reason)?)));
         let touched = match noted {

@@ -23,7 +23,6 @@ use shardway_routing::bind::{self, Hint, Reads, Route, Values, Wait};
 use shardway_routing::key::KeyValue;
 use shardway_routing::plan::{
     Access, Characteristics, DataPlan, Gather, InsertId, Pin, Plan, RoutePlan, ServedBy, Sides,
-    TransactionAccess,
 };
 use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Seen, Side, TableId, Topology};
@@ -254,10 +253,9 @@ fn reads(session: &Session, hint: Hint) -> Reads {
         Hint::Source => Reads::Side(Side::Source),
         Hint::Target => Reads::Side(Side::Target),
         Hint::Primary => Reads::Authority,
-        Hint::None | Hint::Shard(_) | Hint::Replica => match &session.transaction {
-            Some(open) if open.access == TransactionAccess::ReadWrite => Reads::Authority,
-            _ => Reads::ByKey,
-        },
+        // In a transaction, the side of a key could change between two reads, for one that has seen less.
+        Hint::None | Hint::Shard(_) | Hint::Replica if session.transaction.is_some() => Reads::Authority,
+        Hint::None | Hint::Shard(_) | Hint::Replica => Reads::ByKey,
     }
 }
 

@@ -3,7 +3,7 @@
 //! They run in one transaction of ours: an error of any shard undoes the statement on all of them. The commits follow
 //! each other (`best_effort`): one that fails after another has succeeded is reported with its own code, never hidden.
 
-use shardway_routing::plan::{Access, Gather, TransactionAccess};
+use shardway_routing::plan::{Access, Gather};
 use shardway_routing::refusal;
 use shardway_routing::topology::AcrossShards;
 
@@ -52,7 +52,7 @@ pub(super) fn begin(session: &mut Session) -> Own {
         return Own::No;
     }
     let start = Start::Explicit(b"BEGIN".to_vec());
-    session.transaction = Some(Transaction::new(start, TransactionAccess::ReadWrite));
+    session.transaction = Some(Transaction::new(start));
     Own::Yes
 }
 

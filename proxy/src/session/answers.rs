@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mysql_common::constants::{ColumnType, StatusFlags};
 use shardway_routing::bind::Facts;
-use shardway_routing::plan::{Autocommit, Characteristics, Pin, TransactionAccess};
+use shardway_routing::plan::{Autocommit, Characteristics, Pin};
 
 use super::held::{Begun, Branch};
 use super::transaction::{Start, Transaction};
@@ -252,7 +252,7 @@ impl Session {
     fn adopt(&mut self, place: usize, status: u16) {
         if status & StatusFlags::SERVER_STATUS_IN_TRANS.bits() != 0 {
             let start = Start::Explicit(b"BEGIN".to_vec());
-            self.transaction = Some(Transaction::new(start, TransactionAccess::ReadWrite));
+            self.transaction = Some(Transaction::new(start));
             self.held[place].branch = Branch::Open;
         }
     }

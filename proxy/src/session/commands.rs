@@ -4,9 +4,7 @@ use std::rc::Rc;
 
 use mysql_common::constants::ColumnType;
 use shardway_routing::lex::{self, Flavour};
-use shardway_routing::plan::{
-    Autocommit, Begin, Characteristics, Completion, KillScope, Savepoint, SessionCommand, TransactionAccess,
-};
+use shardway_routing::plan::{Autocommit, Characteristics, Completion, KillScope, Savepoint, SessionCommand};
 use shardway_routing::refusal;
 use shardway_routing::topology::is_system;
 
@@ -36,14 +34,14 @@ impl Session {
             _ => self.forget_diagnostics(),
         }
         match command {
-            SessionCommand::Begin(begin) => self.begin(*begin, sql).await,
+            SessionCommand::Begin => self.begin(sql).await,
             SessionCommand::Commit(completion) => {
-                let before = self.transaction.as_ref().map(|open| (open.start.clone(), open.access));
+                let before = self.transaction.as_ref().map(|open| open.start.clone());
                 let ended = finish::commit(self).await;
                 self.complete(*completion, before, ended)
             }
             SessionCommand::Rollback(completion) => {
-                let before = self.transaction.as_ref().map(|open| (open.start.clone(), open.access));
+                let before = self.transaction.as_ref().map(|open| open.start.clone());
                 let ended = finish::rollback(self).await;
                 self.complete(*completion, before, ended)
             }
@@ -77,7 +75,7 @@ impl Session {
         }
     }
 
-    async fn begin(&mut self, begin: Begin, sql: &[u8]) -> Result<(), Failure> {
+    async fn begin(&mut self, sql: &[u8]) -> Result<(), Failure> {
         // A BEGIN inside a transaction commits it.
         let is_inside = self.transaction.is_some();
         finish::commit(self).await?;
@@ -85,7 +83,7 @@ impl Session {
             // MySQL lets what SET TRANSACTION has said go on.
             self.next_transaction = Characteristics::default();
         }
-        self.transaction = Some(Transaction::new(Start::Explicit(sql.to_vec()), begin.access));
+        self.transaction = Some(Transaction::new(Start::Explicit(sql.to_vec())));
         self.answer_ok()
     }
 
@@ -93,7 +91,7 @@ impl Session {
     fn complete(
         &mut self,
         completion: Completion,
-        before: Option<(Start, TransactionAccess)>,
+        before: Option<Start>,
         ended: Result<(), Failure>,
     ) -> Result<(), Failure> {
         if completion != Completion::Chain || ended.is_err() {
@@ -103,9 +101,9 @@ impl Session {
         match completion {
             Completion::Plain => self.answer_ok(),
             Completion::Chain => {
-                let begun = (Start::Explicit(b"BEGIN".to_vec()), TransactionAccess::ReadWrite);
-                let (start, access) = before.filter(|(start, _)| *start != Start::Implicit).unwrap_or(begun);
-                self.transaction = Some(Transaction::new(start, access));
+                let begun = || Start::Explicit(b"BEGIN".to_vec());
+                let start = before.filter(|start| *start != Start::Implicit).unwrap_or_else(begun);
+                self.transaction = Some(Transaction::new(start));
                 self.answer_ok()
             }
             Completion::Release => {

@@ -235,8 +235,7 @@ impl Session {
     /// Starts a transaction by itself where `autocommit = 0` says so.
     pub fn begin_implicitly(&mut self) {
         if self.transaction.is_none() && self.autocommit == Autocommit::Off {
-            let access = shardway_routing::plan::TransactionAccess::ReadWrite;
-            self.transaction = Some(Transaction::new(Start::Implicit, access));
+            self.transaction = Some(Transaction::new(Start::Implicit));
         }
     }
 

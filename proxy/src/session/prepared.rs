@@ -335,7 +335,7 @@ impl Session {
 /// Commands with a result set would need it in the binary protocol; those without are prepared as nothing.
 fn preparable(command: &SessionCommand) -> Result<Prepared, Failure> {
     match command {
-        SessionCommand::Begin(_)
+        SessionCommand::Begin
         | SessionCommand::Commit(_)
         | SessionCommand::Rollback(_)
         | SessionCommand::Savepoint(_)

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use shardway_routing::plan::TransactionAccess;
-
 use crate::execute::behind::LeftRows;
 use crate::execute::mirror::TouchedRow;
 use crate::gate::{Gate, Pass, QueueFull, Visitor};
@@ -12,7 +10,6 @@ use crate::gate::{Gate, Pass, QueueFull, Visitor};
 #[derive(Debug)]
 pub struct Transaction {
     pub start: Start,
-    pub access: TransactionAccess,
     /// Held until the end, so no rule change can fall into the middle of it.
     pub gates: Gateways,
     /// The savepoints that there are, and what made them: a branch that joins later makes them first.
@@ -42,10 +39,9 @@ pub struct Gateways {
 
 impl Transaction {
     #[must_use]
-    pub fn new(start: Start, access: TransactionAccess) -> Transaction {
+    pub fn new(start: Start) -> Transaction {
         Transaction {
             start,
-            access,
             gates: Gateways::default(),
             savepoints: Vec::new(),
             touched: Vec::new(),

@@ -6,7 +6,8 @@ use super::rights::Needs;
 /// Statements about the session. Their operands are read from the statement text when they run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionCommand {
-    Begin(Begin),
+    /// `BEGIN`, `START TRANSACTION …`. The text is sent on as it is.
+    Begin,
     Commit(Completion),
     Rollback(Completion),
     /// Sent as it is to every branch of the transaction.
@@ -74,12 +75,6 @@ pub struct Shown {
 pub enum KillScope {
     Connection,
     Query,
-}
-
-/// `BEGIN`, `START TRANSACTION …`. The text is sent on as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begin {
-    pub access: TransactionAccess,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,8 +37,8 @@ mod write;
 use std::sync::Arc;
 
 pub use command::{
-    Assignment, Autocommit, Begin, Characteristics, Completion, Isolation, KillScope, NewAutocommit,
-    Savepoint, SessionCommand, Set, Shown, TransactionAccess,
+    Assignment, Autocommit, Characteristics, Completion, Isolation, KillScope, NewAutocommit, Savepoint,
+    SessionCommand, Set, Shown, TransactionAccess,
 };
 pub use planner::plan;
 pub use replica::ServedBy;

@@ -1,8 +1,7 @@
 //! Statements about the session, recognised by their words: the parser knows few of them.
 
 use super::{
-    Access, Begin, Completion, Fact, KillScope, Plan, Savepoint, SessionCommand, Shown, TransactionAccess,
-    set,
+    Access, Completion, Fact, KillScope, Plan, Savepoint, SessionCommand, Shown, TransactionAccess, set,
 };
 use crate::lex::Flavour;
 use crate::lex::words::{Token, TokenKind};
@@ -11,9 +10,9 @@ use crate::refusal::{self, Refusal};
 /// The session's own answer to a statement, if it is one of those.
 pub(super) fn command(words: Words<'_>, flavour: Flavour) -> Option<Plan> {
     let found = match words.upper(0)?.as_str() {
-        "BEGIN" if words.rest_is(1, &["WORK"]) => Ok(SessionCommand::Begin(read_write())),
+        "BEGIN" if words.rest_is(1, &["WORK"]) => Ok(SessionCommand::Begin),
         "START" if words.is(1, "TRANSACTION") => {
-            Ok(begin(words).map_or(SessionCommand::Malformed, SessionCommand::Begin))
+            Ok(if begins(words) { SessionCommand::Begin } else { SessionCommand::Malformed })
         }
         "COMMIT" => Ok(SessionCommand::Commit(completion(words)?)),
         "ROLLBACK" if words.is(1, "TO") || words.is(2, "TO") => {
@@ -214,25 +213,21 @@ impl<'a> Words<'a> {
     }
 }
 
-fn read_write() -> Begin {
-    Begin { access: TransactionAccess::ReadWrite }
-}
-
-/// `START TRANSACTION` and its options; `None` for anything else.
-fn begin(words: Words<'_>) -> Option<Begin> {
+/// Are these `START TRANSACTION` and its options?
+fn begins(words: Words<'_>) -> bool {
     let mut access = None;
     for option in words.from(2).parted().filter(|_| words.len() > 2) {
         let said = match () {
             () if option.are("WITH CONSISTENT SNAPSHOT") => continue,
             () if option.are("READ ONLY") => TransactionAccess::ReadOnly,
             () if option.are("READ WRITE") => TransactionAccess::ReadWrite,
-            () => return None,
+            () => return false,
         };
         if access.replace(said).is_some() {
-            return None;
+            return false;
         }
     }
-    Some(Begin { access: access.unwrap_or(TransactionAccess::ReadWrite) })
+    true
 }
 
 /// `[WORK] [AND [NO] CHAIN] [[NO] RELEASE]`; `None` for anything else, which the server reports.

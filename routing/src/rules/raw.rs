@@ -106,9 +106,20 @@ pub(super) struct RawLayout {
 
 /// What a move says about how its rows travel. Routing knows only where they go, so whoever carries them reads these
 /// from the same text.
-pub const TRAVEL: [&str; 12] = [
-    "copy", "apply", "throttle", "tune", "waive", "verify", "repair", "assert", "baseline", "schedule",
-    "cleanup", "backup",
+pub const TRAVEL: [&str; 13] = [
+    "copy",
+    "apply",
+    "throttle",
+    "tune",
+    "waive",
+    "verify",
+    "repair",
+    "assert",
+    "baseline",
+    "schedule",
+    "cleanup",
+    "backup",
+    "wait_for_servers",
 ];
 
 /// When somebody is to be told; read by those who watch.

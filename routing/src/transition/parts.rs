@@ -1,7 +1,9 @@
 //! Which part of a move's statements goes over: everything here is instant, as streams carry what is left out.
 
-use super::{ALL, Changes, Effect};
-use crate::topology::{Functions, Move, ReadKind, TableId, Topology};
+use super::{ALL, Changes, Effect, SourceKept};
+use crate::gray;
+use crate::refusal::{self, Refusal};
+use crate::topology::{Functions, Move, Owners, ReadKind, Seen, Side, TableId, Topology};
 
 impl Changes<'_> {
     pub(super) fn parts(&mut self, old: &Move, new: &Move) {
@@ -14,7 +16,8 @@ impl Changes<'_> {
                 of.history.as_ref().map_or("none".to_owned(), |of| format!("{} >= {}", of.column, of.since))
             };
             let rule = format!("moves.{}.history", new.name);
-            self.add(&rule, boundary(old), boundary(new), Effect::Instant, ALL);
+            let effect = self.stale_source(old, new).map_or(Effect::Instant, Effect::Refused);
+            self.add(&rule, boundary(old), boundary(new), effect, ALL);
         }
         if old.shadow_reads != new.shadow_reads {
             let percent = |of: &Move| format!("{}%", f64::from(of.shadow_reads) / 100.0);
@@ -31,6 +34,25 @@ impl Changes<'_> {
             let rule = format!("moves.{}.lag_max_ms", new.name);
             self.add(&rule, bound(old), bound(new), Effect::Instant, 0);
         }
+    }
+}
+
+impl Changes<'_> {
+    /// Would the source answer reads though it has missed writes of the target, and nobody sees of which keys? Where there is
+    /// a stream, that says so itself; a switch finds the source current.
+    pub(super) fn stale_source(&self, old: &Move, new: &Move) -> Option<Refusal> {
+        let at_target = |of: &Move| of.owners() == Owners::One(Side::Target);
+        let is_asked = at_target(old) && at_target(new) && gray::divides(new);
+        let is_stale = is_asked
+            && new.capture.seen(Side::Target) == Seen::Not
+            && self.facts.source_kept(&new.name) == SourceKept::No;
+        is_stale.then(|| {
+            let why = format!(
+                "reads of {}: give the target all of them (reads = 100, no `never`, no `history`)",
+                new.name
+            );
+            refusal::SOURCE_NOT_KEPT.because(why)
+        })
     }
 }
 

@@ -89,6 +89,32 @@ fn stamps_alone_bring_no_gray_readers_to_the_target() {
     assert!(!reads("writes = \"target\"\nreads = 100").contains("refused"));
 }
 
+#[test]
+fn a_source_that_has_missed_writes_answers_no_reads_where_no_stream_tells_which() {
+    let with = |capture: &str, lines: &str| {
+        with_move(&format!("capture = \"{capture}\"\nwrites = \"target\"\n{lines}"))
+    };
+    let (single, doubled) = ("reads = 50", "double_write = \"sync\"\nreads = 50");
+    let whole = "double_write = \"sync\"\nreads = 100";
+    for (capture, from, to, kept, is_refused) in [
+        ("none", single, doubled, SourceKept::No, true),
+        ("none", single, doubled, SourceKept::Yes, false),
+        ("none", whole, doubled, SourceKept::No, true),
+        ("none", "reads = 100", whole, SourceKept::No, false),
+        ("binlog", single, doubled, SourceKept::No, false),
+    ] {
+        let told = sorted(&with(capture, from), &with(capture, to), Synced::Yes, kept);
+        assert_eq!(told.contains("refused SHD1606"), is_refused, "{capture}, {from} -> {to}: {told}");
+    }
+    let switched = sorted(
+        &with_move("capture = \"none\"\ndouble_write = \"sync\""),
+        &with("none", doubled),
+        Synced::Yes,
+        SourceKept::No,
+    );
+    assert!(!switched.contains("refused"), "{switched}");
+}
+
 /// The move, with columns that are known: the table's primary key is this column.
 fn with_columns(lines: &str, primary: &str) -> Topology {
     let mut topology = with_move(lines);

@@ -51,6 +51,41 @@ async fn a_killed_target_is_waited_for_and_no_client_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stays_away_pauses_the_move_until_a_person_lets_it_go_on() {
+    let alert = "[[alerts]]\nwhen = \"stream_away_for > 1 s\"\nlevel = \"warning\"";
+    let mut trial = Trial::open(&format!("{SLOWLY}\nwait_for_servers = \"2 s\"\n{alert}")).await;
+    trial.run(&["move", "start", "shop"]);
+    trial.copied(500).await;
+    trial.shop.own().shards[1].kill9();
+    trial.reaches("Paused").await;
+    let watched = trial.shop.proxy.command(&["move", "status", "shop", "--watch"]);
+    assert_eq!(watched.status.code(), Some(1), "nobody has paused it");
+    let of = until("everybody is told", Duration::from_secs(20), async || {
+        let of = trial.status();
+        let firing = |when: &str| of["alerts"].as_array()?.iter().find(|alert| alert["alert"] == when);
+        (firing("failed > 0").is_some() && firing("stream_away_for > 1 s").is_some()).then_some(of)
+    })
+    .await;
+    for told in [&of["last_error"], &of["waits_for"]] {
+        let told = told.as_str().unwrap();
+        assert!(told.contains("wait_for_servers") && told.contains("move resume"), "{told}");
+    }
+    let copied = of["rows_copied"].as_u64();
+    trial.shop.own().shards[1].restart().await;
+    trial.run(&["move", "resume", "shop"]);
+    trial.copied(copied.unwrap()).await;
+    trial.reaches("Synced").await;
+    until("nothing is the matter any more", Duration::from_secs(60), async || {
+        let of = trial.status();
+        (of["last_error"].is_null() && of["alerts"] == serde_json::json!([])).then_some(())
+    })
+    .await;
+    trial.in_step().await;
+    let (_, journal) = trial.ends_equal().await;
+    assert_eq!(journal.failed, 0, "{:?}", journal.first_error);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_double_write_could_not_bring_to_a_killed_target_is_healed() {
     let mut trial = Trial::open("double_write = \"off\"").await;
     trial.synced().await;

@@ -1,5 +1,7 @@
 //! Switches that cannot be, and are undone in time.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
@@ -122,4 +124,28 @@ impl Trial {
         let (_, journal) = self.ends_equal().await;
         assert_eq!(journal.failed, 0, "{:?}", journal.first_error);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_goes_on_though_whoever_asked_for_it_hangs_up() {
+    let trial = Trial::open("").await;
+    trial.synced().await;
+    trial.in_step().await;
+    trial.shop.proxy.stop_at("Reverse");
+    trial.begin_to_save(SWITCHED);
+    // Before the file is seen to have changed.
+    let mut asks = TcpStream::connect(("127.0.0.1", trial.shop.proxy.admin())).unwrap();
+    asks.write_all(b"POST /api/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").unwrap();
+    trial.shop.proxy.is_at("Reverse", 1).await;
+    drop(asks);
+    until("the connection is seen to be closed", Duration::from_secs(20), async || {
+        trial.shop.proxy.get("/healthz").ok()
+    })
+    .await;
+    trial.shop.proxy.go_on();
+    trial.reaches("ReverseSync").await;
+    trial.shop.followed().await;
+    trial.load.more(20).await;
+    let (_, journal) = trial.ends_equal().await;
+    assert_eq!(journal.failed, 0, "{:?}", journal.first_error);
 }

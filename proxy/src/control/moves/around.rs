@@ -80,7 +80,7 @@ impl Around {
 }
 
 /// Every server of both sides once, and their replicas.
-fn servers(topology: &Topology, of: &Move) -> (Vec<Server>, Vec<Server>) {
+pub(in crate::control) fn servers(topology: &Topology, of: &Move) -> (Vec<Server>, Vec<Server>) {
     let (mut primaries, mut replicas): (Vec<Server>, Vec<Server>) = (Vec::new(), Vec::new());
     for table in &of.tables {
         let table = topology.table_of(*table);

@@ -32,6 +32,7 @@ pub use restore::Restored;
 
 use super::tools::{self, Tool};
 use super::{Moves, find};
+use crate::control::deadline::Deadline;
 use crate::control::store::now_s;
 use crate::gate::GateName;
 
@@ -128,22 +129,22 @@ impl Moves {
         }
         let tool = Tool::dump(&settings.dump, versions.first().map(String::as_str).unwrap_or_default())?;
         let names = gates(topology, &of.tables);
-        let limit = Duration::from_millis(of.hold_ms);
-        let held = self.shared.gates.hold(&names, limit).await;
+        let deadline = Deadline::after(Duration::from_millis(of.hold_ms));
+        let held = self.shared.gates.hold(&names, deadline.left()).await;
         let mut beside = Vec::new();
-        if held.is_ok() {
-            for part in parts {
-                beside.push(snapshot(&part.server).await.map_err(|error| error.to_string())?);
+        let mut is_exact = held.is_ok();
+        for part in parts.iter().take_while(|_| held.is_ok()) {
+            match tokio::time::timeout(deadline.left(), snapshot(&part.server)).await {
+                Ok(snapshot) => beside.push(snapshot.map_err(|error| error.to_string())?),
+                Err(_) => is_exact = false,
             }
         }
         let mut dumps: Vec<tools::Dump> = Vec::new();
         for (number, part) in parts.iter().enumerate() {
             dumps.push(tools::dump(&tool, part, folder.join(format!("{number}-{}.sql.gz", part.database))));
         }
-        let until = tokio::time::Instant::now() + limit;
-        let mut is_exact = held.is_ok();
         for dump in &mut dumps {
-            is_exact &= tokio::time::timeout_at(until, dump.has_begun()).await.is_ok();
+            is_exact &= tokio::time::timeout(deadline.left(), dump.has_begun()).await.is_ok();
         }
         drop(held);
         let mut reports = Vec::new();
@@ -173,10 +174,10 @@ impl Moves {
         folder: &Path,
     ) -> Result<(String, Vec<PartReport>), String> {
         let (_, of) = find(topology, name)?;
-        let limit = Duration::from_millis(of.hold_ms);
-        let held = self.shared.gates.hold(&gates(topology, &of.tables), limit).await;
+        let deadline = Deadline::after(Duration::from_millis(of.hold_ms));
+        let held = self.shared.gates.hold(&gates(topology, &of.tables), deadline.left()).await;
         let beside = match &held {
-            Ok(_) => tokio::time::timeout(limit, ends(parts, Beside::Snapshots)).await.ok(),
+            Ok(_) => tokio::time::timeout(deadline.left(), ends(parts, Beside::Snapshots)).await.ok(),
             Err(_) => None,
         };
         drop(held);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shardway_migration::copy::{self, Pace, Progress, locking};
 use shardway_migration::report;
-use shardway_migration::settings::Locks;
+use shardway_migration::settings::{Locks, MoveSettings};
 use shardway_migration::tables::WorkError;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Seen, Side, Topology};
 
@@ -22,7 +22,7 @@ impl Moves {
         if seen == Seen::Not {
             self.keep_by_double_write(of).map_err(WorkError::Stopped)?;
         }
-        let (settings, known) = (self.settings(name).copy, self.of(name));
+        let (MoveSettings { copy: settings, wait, .. }, known) = (self.settings(name), self.of(name));
         let progress = Arc::new(Progress::of(&moving, &known.copied));
         let pace = {
             let mut live = self.live();
@@ -40,6 +40,7 @@ impl Moves {
             parallel: settings.parallel as usize,
             order: settings.order,
             wire: settings.wire,
+            wait,
         };
         let job = copy::Job {
             name: format!("{name}/{}", known.epoch),

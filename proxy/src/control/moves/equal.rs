@@ -7,7 +7,6 @@ use shardway_migration::mismatches;
 use shardway_migration::record;
 use shardway_migration::repair::report::RepairReport;
 use shardway_migration::repair::{self, Policy, Run};
-use shardway_migration::report::LastVerify;
 use shardway_migration::tables::{MovingTable, WorkError};
 use shardway_migration::verify::report::Report;
 use shardway_migration::verify::{self, Mode};
@@ -18,9 +17,6 @@ use super::check::as_ruled;
 use super::counted::What;
 use super::{Moves, find, journal};
 use crate::control::steps::{Step, reached};
-
-/// Differing rows that are told by key.
-const SAMPLES: usize = 10;
 
 /// Brings the other side of one move up to the moment of the call, under statements that go on.
 pub(super) struct CatchUp<'a> {
@@ -98,24 +94,16 @@ impl Moves {
         let proves = report.clean && matches!(report.mode.as_str(), "hash" | "exact");
         let open = mismatches::compared(name, moving, report).await;
         let open = open.map_err(|error| error.of("noting on the target what was found"))?;
-        let verified = LastVerify {
-            mode: report.mode.clone(),
-            checked: report.checked,
-            different: report.different + report.undecided,
-            missing: Some(report.missing()),
-            clean: report.clean,
-            finished_at: report.finished_at,
-            samples: report.samples(SAMPLES),
-        };
         let noted = self.states.change(name, |state| {
-            state.last_verify = Some(verified);
+            state.last_verify = Some(report.summary());
             state.unproved_since.take_if(|since| proves && Some(*since) == unproved);
             state.open_mismatches = open;
         });
         noted.map_err(WorkError::Stopped)
     }
 
-    /// Compares every row, and brings those in line that differ.
+    /// Compares every row, brings those in line that differ, and compares again. Where more differ than a comparison tells
+    /// of, that is done until none do, or nothing more can be written.
     ///
     /// # Errors
     /// Why it cannot.
@@ -123,8 +111,20 @@ impl Moves {
         if run == Run::Real {
             self.not_parted(name).map_err(WorkError::Stopped)?;
         }
-        let found = self.compare(name, &Mode::Hash).await?;
-        self.repair_found(name, found, run).await
+        let mut found = self.compare(name, &Mode::Hash).await?;
+        let mut report = RepairReport::default();
+        loop {
+            let (is_told_whole, repaired) = (found.is_told_whole(), report.repaired());
+            report.take(self.repair_found(name, found, run).await?);
+            if run == Run::Dry || report.refused.is_some() || report.outcomes.is_empty() {
+                return Ok(report);
+            }
+            found = self.compare(name, &Mode::Hash).await?;
+            report.compared_again = Some(found.summary());
+            if found.clean || is_told_whole || report.repaired() == repaired {
+                return Ok(report);
+            }
+        }
     }
 
     async fn repair_found(&self, name: &str, found: Report, run: Run) -> Result<RepairReport, WorkError> {

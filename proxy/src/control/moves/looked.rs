@@ -1,15 +1,16 @@
 //! What a look at a move has shown, as a sample for its alerts. Pure.
 
-use shardway_migration::alerts::Sample;
+use shardway_migration::alerts::{self, Sample};
 use shardway_migration::phase::{Phase, State};
 use shardway_migration::progress::Rate;
 use shardway_migration::reading::Reading;
 use shardway_migration::report::LastVerify;
+use shardway_migration::settings::AlertRule;
 use shardway_migration::settings::metric::Metric;
 use shardway_routing::topology::{Move, Seen, Side};
 
-use super::MoveState;
 use super::around::Around;
+use super::{MoveState, Streams};
 use crate::dirty::Extent;
 
 /// Everything that is measured of a move at one time.
@@ -29,6 +30,8 @@ pub(super) struct Looked {
     pub headroom_s: Reading,
     pub shadow_mismatches: Reading,
     pub failed: Reading,
+    /// Seconds.
+    pub stream_away_s: Reading,
 }
 
 /// What is measured of a copy, while one runs and does not rest.
@@ -65,6 +68,7 @@ impl Looked {
             Metric::BinlogHeadroom => self.headroom_s,
             Metric::ShadowMismatches => self.shadow_mismatches,
             Metric::Failed => self.failed,
+            Metric::StreamAwayFor => self.stream_away_s,
         })
     }
 
@@ -92,6 +96,35 @@ impl Failures {
     }
 }
 
+/// For how long a stream of the move has not been followed.
+#[derive(Debug, Default)]
+pub(super) struct Away {
+    since_ms: Option<u64>,
+    waits_for: Option<String>,
+}
+
+impl Away {
+    /// Seconds, from what the streams wait for.
+    pub(super) fn look(&mut self, streams: Option<&Streams>, now_ms: u64) -> Reading {
+        let Some(streams) = streams else {
+            self.since_ms = None;
+            return Reading::NotNow;
+        };
+        if streams.waits_for.is_none() {
+            self.since_ms = None;
+            return Reading::Is(0.0);
+        }
+        self.waits_for.clone_from(&streams.waits_for);
+        let since_ms = *self.since_ms.get_or_insert(now_ms);
+        Reading::Is(now_ms.saturating_sub(since_ms) as f64 / 1_000.0)
+    }
+
+    /// The alert that every move has one of whose streams was not followed.
+    pub(super) fn rule(&self) -> Option<AlertRule> {
+        self.waits_for.as_deref().map(alerts::away)
+    }
+}
+
 /// Is a stream of the move to be followed, or was one until it was lost? Then a delay that nobody measures is not none.
 pub(super) fn is_to_be_followed(of: &Move, known: &MoveState) -> bool {
     let phase = known.state.phase();
@@ -103,7 +136,7 @@ pub(super) fn is_to_be_followed(of: &Move, known: &MoveState) -> bool {
 
 /// 1 when it has.
 pub(super) fn has_failed(state: &State) -> Reading {
-    Reading::Is(if matches!(state, State::Failed { .. }) { 1.0 } else { 0.0 })
+    Reading::Is(if state.needs_a_person().is_some() { 1.0 } else { 0.0 })
 }
 
 #[cfg(test)]
@@ -138,6 +171,7 @@ mod tests {
             headroom_s: is(16.0),
             shadow_mismatches: is(17.0),
             failed: is(18.0),
+            stream_away_s: is(19.0),
         };
         let sample = looked.sample();
         let readings: Vec<Reading> = ALL.iter().map(|meter| sample.get(meter.metric)).collect();
@@ -165,5 +199,24 @@ mod tests {
         let of = |verified| Looked { verified, ..Looked::default() }.sample().get(Metric::MissingRows);
         assert_eq!(of(None), Reading::NotNow);
         assert_eq!(of(Some(LastVerify::default())), Reading::Unknown);
+    }
+
+    #[test]
+    fn a_stream_is_away_from_the_first_look_that_finds_it_so() {
+        let streams = |waits_for: Option<&str>| Streams {
+            tails: Vec::new(),
+            lag: None,
+            waits_for: waits_for.map(str::to_owned),
+        };
+        let (followed, away) = (streams(None), streams(Some("the stream of 1.2.3.4:3306: away")));
+        let mut of = Away::default();
+        assert_eq!((of.look(None, 0), of.look(Some(&followed), 1_000)), (Reading::NotNow, Reading::Is(0.0)));
+        assert!(of.rule().is_none());
+        assert_eq!(of.look(Some(&away), 2_000), Reading::Is(0.0));
+        assert_eq!(of.look(Some(&away), 5_500), Reading::Is(3.5));
+        assert!(of.rule().is_some_and(|rule| rule.message.contains("1.2.3.4:3306")));
+        assert_eq!(of.look(Some(&followed), 6_000), Reading::Is(0.0));
+        assert_eq!(of.look(Some(&away), 7_000), Reading::Is(0.0));
+        assert!(of.rule().is_some(), "so that it clears");
     }
 }

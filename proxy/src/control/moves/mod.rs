@@ -62,6 +62,7 @@ use tokio::task::JoinHandle;
 
 use super::Control;
 use crate::shared::Shared;
+pub(super) use around::servers;
 pub use check::{Checked, HowFar};
 pub(super) use cleanup::resume_cleanups;
 pub use cleanup::{CleanupRun, cleanup};

@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::around::Around;
 use super::counted::Gauged;
 use super::headroom::Headroom;
-use super::looked::{Copying, Failures, Looked, has_failed, is_to_be_followed};
+use super::looked::{Away, Copying, Failures, Looked, has_failed, is_to_be_followed};
 use super::schedule::{Lately, Scheduled};
 use super::{Streams, moves};
 use crate::control::Control;
@@ -65,6 +65,7 @@ struct Gauge {
     headroom: Headroom,
     /// When it was noted last how far the copy is.
     noted_ms: u64,
+    away: Away,
     /// Why the move failed last.
     failed: Option<String>,
 }
@@ -89,6 +90,7 @@ impl Gauge {
             scheduled: Scheduled::default(),
             headroom: Headroom::default(),
             noted_ms: now_ms,
+            away: Away::default(),
             failed: None,
         }
     }
@@ -179,9 +181,10 @@ async fn look(
     let Following { lag_s, applied_per_s, ahead, caught_up_in_s } =
         look_at_streams(gauge, streams.as_ref(), without, now_ms);
     let headroom = gauge.headroom.look(&control.shared, topology, of, &known, streams.as_ref(), now_ms).await;
-    if let State::Failed { reason, .. } = &known.state {
-        gauge.failed = Some(reason.clone());
+    if let Some(reason) = known.state.needs_a_person() {
+        gauge.failed = Some(reason.to_owned());
     }
+    let stream_away_s = gauge.away.look(streams.as_ref(), now_ms);
     let shadowed = Reading::Is(control.shared.shadow.of(&of.name).mismatches() as f64);
     let looked = Looked {
         around,
@@ -195,6 +198,7 @@ async fn look(
         headroom_s: headroom,
         shadow_mismatches: if of.shadow_reads > 0 { shadowed } else { Reading::NotNow },
         failed: has_failed(&known.state),
+        stream_away_s,
     };
     let schedule = match &settings.schedule {
         Some(schedule) => Some(gauge.scheduled.look(&control, of, schedule, &metrics, lag_s, now_ms).await),
@@ -219,7 +223,8 @@ async fn look(
 
 /// Tells who must be told.
 async fn raise(control: &Arc<Control>, of: &Move, gauge: &Gauge, sample: &Sample, now: Moment) {
-    let own = gauge.headroom.rule().into_iter().chain(gauge.failed.as_deref().map(alerts::failed));
+    let failed = gauge.failed.as_deref().map(alerts::failed);
+    let own = gauge.headroom.rule().into_iter().chain(failed).chain(gauge.away.rule());
     let rules = with_own(&control.store.settings().alerts, own);
     if let Demand::Pause(reason) = control.shared.alarm.on(&rules, &of.name, sample, now)
         && let Err(error) = control.moves.happen(&of.name, Event::Pause(reason)).await

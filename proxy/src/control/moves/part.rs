@@ -20,6 +20,7 @@ use shardway_migration::tables::{self, MovingTable};
 use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, Server, Side, Topology};
 use shardway_routing::transition::{Carried, Cleaned, Facts, SourceKept, Synced};
+use tokio::sync::MutexGuard;
 
 use super::starts::servers;
 use super::state::{Authority, Pending};
@@ -183,7 +184,17 @@ impl Facts for Parting<'_> {
 }
 
 impl Moves {
-    /// Notes that writes go to the source as it is, and cuts the streams off. The rules must be published next.
+    /// Until what is returned is dropped, no other event changes a move.
+    ///
+    /// # Errors
+    /// When one that is under way does not end.
+    pub(in crate::control) async fn no_other_event(&self) -> Result<MutexGuard<'_, ()>, String> {
+        let one_at_a_time = tokio::time::timeout(EVENT_MAX, self.events.lock()).await;
+        one_at_a_time.map_err(|_| "another event of the move does not end".to_owned())
+    }
+
+    /// Notes that writes go to the source as it is, and cuts the streams off. No other event may come, and the rules must
+    /// be published next.
     ///
     /// # Errors
     /// When the move is not one whose writes could go back.
@@ -195,21 +206,16 @@ impl Moves {
         transactions: Option<String>,
     ) -> Result<(), String> {
         let not_synchronised = self.not_synchronised(old, of, transactions)?;
-        {
-            let one_at_a_time = tokio::time::timeout(EVENT_MAX, self.events.lock()).await;
-            let _one_at_a_time =
-                one_at_a_time.map_err(|_| "another event of the move does not end".to_owned())?;
-            self.of(&of.name).state.on(Event::Parted(why.to_owned())).map_err(|no| no.to_string())?;
-            self.states.change(&of.name, |state| {
-                state.pending = Some(Pending {
-                    to: Authority::Source,
-                    epoch: state.epoch + 1,
-                    starts: Default::default(),
-                    is_kept_by_double_write: false,
-                    parted: Some(Parted { since: now_s(), reason: why.to_owned(), not_synchronised }),
-                });
-            })?;
-        }
+        self.of(&of.name).state.on(Event::Parted(why.to_owned())).map_err(|no| no.to_string())?;
+        self.states.change(&of.name, |state| {
+            state.pending = Some(Pending {
+                to: Authority::Source,
+                epoch: state.epoch + 1,
+                starts: Default::default(),
+                is_kept_by_double_write: false,
+                parted: Some(Parted { since: now_s(), reason: why.to_owned(), not_synchronised }),
+            });
+        })?;
         reached(Step::Intent).await;
         self.shared.followed.set(&of.name, Vec::new());
         let followers = self.live().get_mut(&of.name).map(|live| std::mem::take(&mut live.followers));

@@ -66,11 +66,10 @@ impl Moves {
         self.tune(name, topology, by).await.map_err(|error| error.to_string())
     }
 
-    /// Adds the indexes that were left out, and gives the servers their own parameters back.
+    /// Adds the indexes that are lacking, and gives the servers their own parameters back.
     pub(super) async fn indexes(&self, name: &str, topology: &Topology, by: MoveId) -> Result<(), WorkError> {
-        if self.settings(name).copy.indexes == settings::Indexes::AfterCopy {
-            prepare::indexes_after(topology, by, &self.count(name, What::Indexing)).await?;
-        }
+        // Whatever the rules say by now: they may have said something else when the tables were made.
+        prepare::indexes_after(topology, by, &self.count(name, What::Indexing)).await?;
         self.restore(name, topology, by).await
     }
 }

@@ -12,7 +12,7 @@ use shardway_migration::apply::progress::StreamName;
 use shardway_migration::apply::tail::{Tail, TailState};
 use shardway_migration::converge::Converge as _;
 use shardway_migration::patience::Patience;
-use shardway_migration::phase::{Action, Event, Phase, State};
+use shardway_migration::phase::{Action, Event, Phase};
 use shardway_migration::report;
 use shardway_migration::stamps;
 use shardway_migration::stream::Missed;
@@ -75,10 +75,7 @@ impl Moves {
                 of.is_kept_by_double_write = pending.is_kept_by_double_write;
                 of.parted = pending.parted;
             }
-            of.last_error = match &state {
-                State::Failed { reason, .. } => Some(reason.clone()),
-                State::Running { .. } | State::Paused { .. } => None,
-            };
+            of.last_error = state.needs_a_person().map(str::to_owned);
             of.state = state;
         })?;
         tracing::info!(r#move = name, state = self.of(name).state.name(), "a move has changed");
@@ -208,7 +205,10 @@ impl Moves {
                 Err(error) => {
                     let reason = error.to_string();
                     tracing::error!(r#move = owned, %phase, reason, "a move needs help");
-                    Event::Failed(reason)
+                    match error {
+                        WorkError::Away(reason) => Event::Away(reason),
+                        _ => Event::Failed(reason),
+                    }
                 }
             };
             // Taken out first: what the event starts must not end this task, which is about to end by itself.
@@ -225,7 +225,7 @@ impl Moves {
 
     /// Once rows are on their way, a server that is away is waited for. Before that somebody is waiting to be told.
     async fn patiently(self: &Arc<Self>, name: &str, phase: Phase) -> Result<(), WorkError> {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(self.settings(name).wait);
         self.waits(name, None);
         loop {
             reached(Step::Work(phase)).await;

@@ -4,12 +4,14 @@
 //! published whoever has not answered. No server is asked: columns are those of the rules in force. The point of no
 //! return is the noted version, as for every change.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shardway_routing::rules;
 use shardway_routing::topology::{Owners, Side, TableId, Topology};
 use shardway_routing::transition::transition;
+use tokio::sync::MutexGuard;
 
 use super::{RuleStore, gate_name};
 use crate::control::moves::Parting;
@@ -22,6 +24,13 @@ const HOLD: Duration = Duration::from_secs(1);
 /// How long single rows that are being healed may take.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Whether somebody waits for the rules to change at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Emergency {
+    No,
+    Declared,
+}
+
 impl RuleStore {
     /// Brings a text into force that takes a move's traffic to the source, whatever the other servers do. Returns the
     /// version in force.
@@ -29,7 +38,7 @@ impl RuleStore {
     /// # Errors
     /// When the text is wrong, or changes more than an emergency may.
     pub async fn at_once(&self, text: &str, name: &str, why: &str) -> Result<u64, String> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.at_once_changing().await;
         let version = self.desire(text);
         match self.force(text, version, name, why).await {
             Ok(()) => {
@@ -38,6 +47,28 @@ impl RuleStore {
                 Ok(version)
             }
             Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Nobody else changes the rules any more. A change that has not come to its point of no return is undone.
+    async fn at_once_changing(&self) -> MutexGuard<'_, ()> {
+        self.emergency.send_replace(Emergency::Declared);
+        let changing = self.changing.lock().await;
+        self.emergency.send_replace(Emergency::No);
+        changing
+    }
+
+    /// Does the work, unless somebody wants other rules at once; then it is dropped where it is.
+    ///
+    /// # Errors
+    /// That it was.
+    pub(super) async fn unless_emergency<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+        let mut emergency = self.emergency.subscribe();
+        tokio::select! {
+            done = work => Ok(done),
+            _ = emergency.wait_for(|emergency| *emergency == Emergency::Declared) => {
+                Err("an emergency rollback goes first; save the file again to retry".to_owned())
+            }
         }
     }
 
@@ -51,6 +82,8 @@ impl RuleStore {
         if !refusals.is_empty() {
             return Err(refusals.join("\n"));
         }
+        // Before anything is held: another event may wait for a server.
+        let events = self.moves.no_other_event().await?;
         // Beside what is waited for anyway.
         let point = async {
             if let Some(in_force) = self.in_force() {
@@ -60,6 +93,8 @@ impl RuleStore {
         let (quiet, ()) = tokio::join!(tokio::time::timeout(QUIET, self.moves.quiet()), point);
         let is_quiet = matches!(quiet, Ok(Ok(_)));
         let names: Vec<GateName> = change.holds().into_iter().map(gate_name).collect();
+        let evidence = self.moves.evidence(&before, &topology);
+        let began = Instant::now();
         let held = self.shared.gates.hold(&names, HOLD).await;
         reached(Step::Hold).await;
         let mut open: Vec<String> = held.as_ref().err().map(ToString::to_string).into_iter().collect();
@@ -68,6 +103,7 @@ impl RuleStore {
         }
         let open = (!open.is_empty()).then(|| open.join("; "));
         let prepared = self.prepare_to_force(&before, &topology, why, open).await;
+        drop(events);
         if let Err(error) = prepared.and_then(|()| self.note(text, version, why)) {
             drop(held);
             self.moves.undo(&before).await;
@@ -79,6 +115,9 @@ impl RuleStore {
         self.moves.set_settings(Arc::clone(&settings));
         self.lock().settings = settings;
         drop((held, quiet));
+        let in_force = self.shared.snapshot();
+        let touched = BTreeMap::new();
+        self.moves.note_switches(&before, &in_force.topology, began.elapsed(), evidence, touched);
         reached(Step::Publish).await;
         self.moves.after_publish(&self.shared.snapshot().topology).await;
         if let Some(in_force) = self.in_force() {
