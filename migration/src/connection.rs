@@ -73,7 +73,8 @@ pub fn plain(server: &Server) -> OptsBuilder {
         .db_name(server.database.clone())
         .prefer_socket(false)
         .tcp_keepalive(Some(KEEPALIVE))
-        .max_allowed_packet(Some(64 << 20))
+        // The most that a server takes: what it may send or store, we carry.
+        .max_allowed_packet(Some(1 << 30))
         .wait_timeout(Some(28_800))
         .ssl_opts(tls(server))
 }

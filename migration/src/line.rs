@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::tables::{MovingTable, WorkError};
 
 use grip::Grip;
-pub(crate) use lot::{LotDone, LotSize, hold_free};
+pub(crate) use lot::{LotDone, LotSize, SHARED, hold_free};
 
 /// What the authority has under a key.
 #[derive(Debug, Default)]
@@ -46,19 +46,20 @@ impl Line {
         key: &Key,
         found: impl IntoIterator<Item = (usize, Image)>,
     ) -> Result<Line, WorkError> {
-        let mut image = None;
-        let mut at_home = Vec::new();
+        let (mut image, mut at_home, mut carried) = (None, None, 0);
         for (place, row) in found {
             // Of a table that both sides have, rows that belong elsewhere are the other side's.
             let is_home = table.homes(authority, &row)?.contains(&place);
-            if is_home {
-                at_home.push(place);
+            carried += usize::from(is_home && table.takes(authority, &row));
+            let is_carried = carried == 0 || table.takes(authority, &row);
+            if is_home && is_carried {
+                at_home = Some(place);
             }
-            if is_home || (image.is_none() && !table.has_others(authority, place)) {
+            if (is_home && is_carried) || (image.is_none() && !table.has_others(authority, place)) {
                 image = Some(row);
             }
         }
-        if at_home.len() > 1 && table.told_by(authority).is_some() {
+        if carried > 1 && table.told_by(authority).is_some() {
             return Err(table.on_several(key));
         }
         // A row that is not carried is none: the other side must not have it.
@@ -67,7 +68,7 @@ impl Line {
             Some(image) => table.homes(authority.other(), image)?,
             None => 0..0,
         };
-        Ok(Line { image, at_home: at_home.last().copied(), homes })
+        Ok(Line { image, at_home, homes })
     }
 
     /// The first node where the other side's routing wants the row.

@@ -162,7 +162,7 @@ fn found(report: &Report) -> Vec<Found> {
 fn undecided(report: &Report) -> BTreeSet<Row> {
     let of_table = |table: &crate::verify::report::TableReport| {
         let name = table.table.clone();
-        table.undecided_keys.iter().map(move |key| (name.clone(), key_text(key))).collect::<Vec<_>>()
+        table.undecided_rows.iter().map(move |row| (name.clone(), key_text(&row.key))).collect::<Vec<_>>()
     };
     report.tables.iter().flat_map(of_table).collect()
 }
@@ -171,7 +171,7 @@ fn undecided(report: &Report) -> BTreeSet<Row> {
 fn tells_everything(report: &Report) -> bool {
     let kept = |table: &crate::verify::report::TableReport| {
         let keys: BTreeSet<&RowKey> = table.differences.iter().map(|difference| &difference.key).collect();
-        keys.len() as u64 == table.different && table.undecided_keys.len() as u64 == table.undecided
+        keys.len() as u64 == table.different && table.undecided_rows.len() as u64 == table.undecided
     };
     matches!(report.mode.as_str(), "hash" | "exact") && report.tables.iter().all(kept)
 }

@@ -2,7 +2,8 @@
 //!
 //! Rates are smoothed over [`SMOOTHED_OVER_S`], so that one slow chunk does not change the estimate and a standstill
 //! shows within a minute. Totals are estimates until the end: a copy that finds more rows than estimated moves the
-//! total, and nothing is called complete before it is. Rates live in memory; after a restart they are measured anew.
+//! total, and nothing is called complete before it is. Rates live in memory; after a restart they are measured anew, and what was there
+//! before is no speed.
 
 use crate::reading::Reading;
 use crate::report::{Forecast, Progress, TableReport};
@@ -61,17 +62,33 @@ impl Rate {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     pub tables: Vec<TableCounts>,
+    /// How long it has run, earlier runs included.
+    pub elapsed_s: u64,
 }
 
 /// The counters of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableCounts {
     pub table: String,
-    pub rows_copied: u64,
-    pub bytes_copied: u64,
+    /// What this run has copied, which is what speed is made of.
+    pub rows_now: u64,
+    pub bytes_now: u64,
+    /// What earlier runs had copied.
+    pub rows_before: u64,
+    pub bytes_before: u64,
     /// An estimate.
     pub rows_total: u64,
     pub state: TableState,
+}
+
+impl TableCounts {
+    fn rows(&self) -> u64 {
+        self.rows_before + self.rows_now
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes_before + self.bytes_now
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,9 +98,8 @@ pub enum TableState {
 }
 
 /// Watches the counters of one copy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Speedometer {
-    started_ms: u64,
     moved_ms: u64,
     rows: Rate,
     bytes: Rate,
@@ -94,24 +110,19 @@ impl Speedometer {
     /// For a copy that begins, or goes on, now.
     #[must_use]
     pub fn new(now_ms: u64) -> Speedometer {
-        Speedometer {
-            started_ms: now_ms,
-            moved_ms: now_ms,
-            rows: Rate::default(),
-            bytes: Rate::default(),
-            tables: Vec::new(),
-        }
+        Speedometer { moved_ms: now_ms, ..Speedometer::default() }
     }
 
     /// Takes the counters in and says how far the copy is.
     pub fn on(&mut self, counts: &Counts, now_ms: u64) -> Progress {
         let sum = |of: fn(&TableCounts) -> u64| counts.tables.iter().map(of).sum::<u64>();
-        let (rows_copied, bytes_copied) = (sum(|table| table.rows_copied), sum(|table| table.bytes_copied));
-        if self.rows.seen.is_none_or(|(before, _)| rows_copied > before) {
+        let (rows_now, bytes_now) = (sum(|table| table.rows_now), sum(|table| table.bytes_now));
+        let (rows_copied, bytes_copied) = (sum(TableCounts::rows), sum(TableCounts::bytes));
+        if self.rows.seen.is_none_or(|(before, _)| rows_now > before) {
             self.moved_ms = now_ms;
         }
-        self.rows.on(rows_copied, now_ms);
-        self.bytes.on(bytes_copied, now_ms);
+        self.rows.on(rows_now, now_ms);
+        self.bytes.on(bytes_now, now_ms);
         let per_table: Vec<TableReport> =
             counts.tables.iter().map(|table| self.table(table, now_ms)).collect();
         let rows_total = per_table.iter().map(|table| table.rows_total).sum();
@@ -129,7 +140,7 @@ impl Speedometer {
             rows_per_s: self.rows.per_s().unwrap_or(0.0),
             bytes_copied,
             bytes_per_s: self.bytes.per_s().unwrap_or(0.0),
-            elapsed_s: now_ms.saturating_sub(self.started_ms) / 1000,
+            elapsed_s: counts.elapsed_s,
             eta_s: eta_s(rows_copied, rows_total, state, self.rows.per_s()),
             per_table,
         }
@@ -162,21 +173,22 @@ impl Speedometer {
             self.tables.len() - 1
         });
         let (_, rows, bytes) = &mut self.tables[at];
-        rows.on(counts.rows_copied, now_ms);
-        bytes.on(counts.bytes_copied, now_ms);
+        rows.on(counts.rows_now, now_ms);
+        bytes.on(counts.bytes_now, now_ms);
+        let copied = counts.rows();
         let total = match counts.state {
-            TableState::Complete => counts.rows_copied,
-            TableState::Copying => counts.rows_total.max(counts.rows_copied),
+            TableState::Complete => copied,
+            TableState::Copying => counts.rows_total.max(copied),
         };
         TableReport {
             table: counts.table.clone(),
-            rows_copied: counts.rows_copied,
+            rows_copied: copied,
             rows_total: total,
-            percent: percent(counts.rows_copied, total, counts.state),
+            percent: percent(copied, total, counts.state),
             rows_per_s: rows.per_s().unwrap_or(0.0),
-            bytes_copied: counts.bytes_copied,
+            bytes_copied: counts.bytes(),
             bytes_per_s: bytes.per_s().unwrap_or(0.0),
-            eta_s: eta_s(counts.rows_copied, total, counts.state, rows.per_s()),
+            eta_s: eta_s(copied, total, counts.state, rows.per_s()),
         }
     }
 }

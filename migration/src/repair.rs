@@ -27,7 +27,7 @@ use crate::owners;
 use crate::pool::Pool;
 use crate::record;
 use crate::tables::{End, MovingTable, WorkError};
-use crate::verify::judge::{Copy, judge};
+use crate::verify::judge::{Copy, Right, judge};
 use crate::verify::now_s;
 use crate::verify::report::{Difference, RowKey};
 
@@ -246,6 +246,7 @@ impl Work<'_> {
         let other = self.authority.other();
         let copies = self.copies(key).await?;
         let row = held.line.image.as_ref().zip(held.line.home());
+        let row = row.map_or(Right::Nothing, |(image, home)| Right::Row { image, home });
         let difference = |fault: crate::verify::judge::Fault| Difference {
             table: self.table.name.clone(),
             key: RowKey::from(key),

@@ -70,20 +70,24 @@ async fn no_more_bytes_are_read_at_once_than_the_rules_say() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locking_copy_waits_for_whoever_holds_a_row() {
+async fn a_locking_copy_comes_back_to_a_row_that_somebody_holds() {
     let shop = shop("copy = { locking = true }", 1_000).await;
     let mut holder = shop.cluster.legacy.connect(&shop.name).await;
     holder.query_drop("BEGIN").await.unwrap();
     holder.query_drop("UPDATE users SET email = 'held' WHERE id = 1700").await.unwrap();
     let load = Load::start(&shop.proxy.options("app", "app", &shop.name), 2);
     shop.run(&["move", "start", "shop"]);
-    let mut watcher = shop.cluster.legacy.connect(&shop.name).await;
-    until("the copy waits for the row", Duration::from_secs(60), async || {
-        let waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() \
-                       AND INFO LIKE '%users%LOCK IN SHARE MODE%'";
-        (rows(&mut watcher, waiting).await.unwrap() != ["0"]).then_some(())
+    until("every row before it is there", Duration::from_secs(60), async || {
+        let last = "SELECT COUNT(*) FROM users_3 WHERE id = 1699";
+        (shop.on_shard(1, last).await == ["1"]).then_some(())
     })
     .await;
+    // While the copy comes back to it again and again, it keeps nobody from the rows around it.
+    load.more(50).await;
+    let mut watcher = shop.cluster.legacy.connect(&shop.name).await;
+    let waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND TIME > 0 \
+                   AND INFO LIKE '%users%LOCK IN SHARE MODE%'";
+    assert_eq!(rows(&mut watcher, waiting).await.unwrap(), ["0"]);
     assert_eq!(shop.on_shard(0, "SELECT COUNT(*) FROM users_0 WHERE id = 1700").await, ["0"]);
     holder.query_drop("COMMIT").await.unwrap();
     shop.reaches("Synced").await;
@@ -114,6 +118,72 @@ async fn a_locking_copy_holds_no_more_rows_and_bytes_at_once_than_the_rules_say(
         assert!(steps.windows(2).any(|two| two[1] - two[0] < 100), "{steps:?}");
         ends_unnoticed(&shop, load).await;
     }
+}
+
+#[tokio::test]
+async fn a_copy_that_double_write_did_not_keep_begins_anew() {
+    let lines = |way: &str| {
+        let copy = "copy = { locking = true, rows = 100, pause_ms = 50 }";
+        format!("capture = \"none\"\ndouble_write = \"{way}\"\n{copy}")
+    };
+    let shop = shop(&lines("sync"), 2_000).await;
+    shop.run(&["move", "start", "shop"]);
+    until("some rows are copied", Duration::from_secs(60), async || (copied(&shop) >= 300).then_some(()))
+        .await;
+    shop.save(&lines("off")).await;
+    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+    legacy.query_drop("UPDATE users SET email = 'late' WHERE id < 1200").await.unwrap();
+    until("somebody is told", Duration::from_secs(90), async || {
+        let of = shop.of_move();
+        let told = of["last_error"].as_str().unwrap_or_default();
+        told.contains("double write was off while the rows were carried over").then_some(())
+    })
+    .await;
+    shop.save(&lines("sync")).await;
+    shop.carry_over().await;
+    assert_eq!(shop.on_shard(0, "SELECT email FROM users_1 WHERE id = 1001").await, ["late"]);
+    shop.run(&["move", "verify", "shop", "--mode", "exact"]);
+    assert!(!shop.proxy.log().contains("both sides differ"), "only a repair made both sides equal");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_come_and_go_as_somebody_sets_the_pace_and_nothing_stays_half_done() {
+    let shop = shop("copy = { rows = 20, parallel = 2, pause_ms = 100 }", 3_000).await;
+    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+    let workers = "SELECT DISTINCT SUBSTRING_INDEX(slot, '/', -1) FROM shardway_mark WHERE slot LIKE '%/copy/%' ORDER BY 1";
+    shop.run(&["move", "start", "shop"]);
+    until("some rows are copied", Duration::from_secs(60), async || (copied(&shop) >= 40).then_some(()))
+        .await;
+    assert_eq!(rows(&mut legacy, workers).await.unwrap(), ["0", "1"]);
+    shop.run(&["move", "throttle", "shop", "--parallel", "6"]);
+    until("more of them work", Duration::from_secs(60), async || {
+        (rows(&mut legacy, workers).await.unwrap() == ["0", "1", "2", "3", "4", "5"]).then_some(())
+    })
+    .await;
+    assert_eq!(shop.of_move()["pace"]["concurrency"], 6);
+    shop.run(&["move", "throttle", "shop", "--parallel", "1"]);
+    shop.reaches("Synced").await;
+    shop.run(&["move", "verify", "shop", "--mode", "exact"]);
+}
+
+#[tokio::test]
+async fn a_row_of_many_megabytes_is_copied() {
+    let shop = Shop::open_moving_inside(&["--max-allowed-packet=256M"], "").await;
+    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
+    for server in [&shop.cluster.legacy, &shop.cluster.shards[0], &shop.cluster.shards[1]] {
+        let mut connection = server.connect(&shop.name).await;
+        for table in rows(&mut connection, "SHOW TABLES LIKE 'users%'").await.unwrap() {
+            let wide = format!("ALTER TABLE {table} MODIFY email LONGTEXT");
+            connection.query_drop(wide).await.unwrap();
+        }
+    }
+    // Told by the columns as they are now.
+    shop.save("hold_ms = 2000").await;
+    let insert = "INSERT INTO users (id, name, email) VALUES (4, 'x', REPEAT('x', 70 << 20))";
+    legacy.query_drop(insert).await.unwrap();
+    shop.carry_over().await;
+    let there = "SELECT LENGTH(email) FROM users_0 WHERE id = 4";
+    assert_eq!(shop.on_shard(0, there).await, [(70_u64 << 20).to_string()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

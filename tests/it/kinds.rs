@@ -25,7 +25,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-async fn on(mut rules: String, sources: &[usize], tables: &[(&str, &str)]) -> Kind {
+pub(super) async fn on(mut rules: String, sources: &[usize], tables: &[(&str, &str)]) -> Kind {
     let cluster = Cluster::get().await;
     let name = cluster.new_name("kind");
     let servers = [&cluster.legacy, &cluster.shards[0], &cluster.shards[1]];

@@ -51,6 +51,7 @@ mod renewed;
 mod repairs;
 mod replicas;
 mod retention;
+mod rivals;
 mod rollback;
 mod rules;
 mod same_keys;

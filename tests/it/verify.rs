@@ -22,7 +22,7 @@ use shardway_tests::load::Load;
 use shardway_tests::{Cluster, Shop};
 
 /// Both sides hold still, so the other side has everything.
-struct AtRest;
+pub(super) struct AtRest;
 
 impl Converge for AtRest {
     fn converge(&self) -> Pin<Box<dyn Future<Output = Result<(), WorkError>> + Send + '_>> {

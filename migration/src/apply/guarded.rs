@@ -145,7 +145,7 @@ async fn together(
 }
 
 /// Makes a row what the authority has now, under its lock.
-pub(super) async fn bring_in_line(
+pub(crate) async fn bring_in_line(
     pool: &Pool,
     table: &MovingTable,
     authority: Side,

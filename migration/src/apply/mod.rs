@@ -27,3 +27,5 @@ mod strays;
 pub mod tail;
 pub mod windows;
 mod writer;
+
+pub(crate) use guarded::bring_in_line;

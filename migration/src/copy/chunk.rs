@@ -2,35 +2,26 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use shardway_routing::topology::{Server, Side};
+use shardway_routing::topology::Side;
 use tokio::sync::{Mutex, mpsc};
 
-use super::ledger::{self, Extent, Ledger};
+use super::kept::Kept;
+use super::ledger::{Extent, Ledger};
+use super::pace::{Begin, Turns};
 use super::read::{Ends, Hand, Part};
 use super::scout::{self, Chunk};
-use super::witness::{Witnesses, homes};
-use super::{Job, Progress, pace, resume};
-use crate::apply::batch::slices;
+use super::setbacks::Setbacks;
+use super::witness::Witnesses;
+use super::writing::{Branch, Writing};
+use super::{Job, WORKERS_MAX, insert};
 use crate::apply::tail::Tail;
-use crate::connection::connect_writer;
-use crate::image::write::{ABOUT_WORDS, TRUNCATED, Write};
-use crate::image::{Image, ImageShape, Key};
-use crate::patience::{Patience, WaitMax};
+use crate::image::{Image, Key};
+use crate::patience::WaitMax;
 use crate::pulse::Pulse;
 use crate::settings::{Order, Wire};
 use crate::tables::{End, MovingTable, WorkError};
-
-/// Tries at one chunk whose rows somebody else holds before the copy gives up.
-const TRIES: u32 = 12;
-
-/// Warnings that every server lists unless told otherwise.
-const WARNINGS_LISTED: usize = 60;
 
 /// How much at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +30,7 @@ pub struct Limits {
     pub rows: usize,
     /// Bytes of a chunk; a larger row is one of its own.
     pub bytes: usize,
-    /// Chunks at once.
+    /// Chunks that are known ahead.
     pub parallel: usize,
     /// Which end of the primary key comes first.
     pub order: Order,
@@ -73,103 +64,83 @@ pub(super) struct Source<'a> {
     pub witnesses: &'a Witnesses,
 }
 
-impl Source<'_> {
-    /// Tells it from the tables of the same name on other servers.
-    pub(super) fn name(&self) -> String {
-        format!("{}:{}/{}", self.source.server.host, self.source.server.port, self.source.table)
-    }
-}
-
 /// Copies one physical table.
 pub(super) async fn table(job: &Job, source: Source<'_>) -> Result<(), WorkError> {
-    let mut patience = Patience::new(job.limits.wait);
-    let saved = loop {
-        match source.pulse.during(resume::saved(job, source)).await {
-            Ok(saved) => break saved,
-            Err(error) => job.progress.wait(&mut patience, "reading how far the copy is", error).await?,
-        }
-    };
+    let kept = Kept::of(job, source.table, source.source, job.limits.order);
+    let saved = kept.load(job, source.pulse).await?;
     let before = saved.as_ref().map_or(0, |saved| saved.rows);
-    job.progress.add(source.number, before, 0);
+    job.progress.had(source.number, before);
     if saved.as_ref().is_some_and(|saved| saved.state == Extent::Whole) {
         return Ok(());
     }
     let (sender, chunks) = mpsc::channel(job.limits.parallel);
-    let (ledger, chunks) = (Mutex::new(Ledger::after(before)), Mutex::new(chunks));
+    let table = Table {
+        job,
+        source,
+        kept,
+        turns: Turns::new(&job.pace),
+        chunks: Mutex::new(chunks),
+        ledger: Mutex::new(Ledger::after(before)),
+    };
     let scouting = scout::run(job, &source, saved.and_then(|saved| saved.up_to), sender);
-    let copying = (0..job.limits.parallel).map(|worker| work(job, source, worker, &chunks, &ledger));
-    let copying = try_join_all(copying);
-    tokio::try_join!(scouting, copying).map(|_| ())
+    // More than the rules allow now: they may change while the table is copied.
+    let copying =
+        futures_util::future::try_join_all((0..WORKERS_MAX as usize).map(|worker| table.work(worker)));
+    table.turns.during(async { tokio::try_join!(scouting, copying).map(|_| ()) }).await
 }
 
-/// One worker: chunk after chunk.
-async fn work(
-    job: &Job,
-    source: Source<'_>,
-    worker: usize,
-    chunks: &Mutex<mpsc::Receiver<Chunk>>,
-    ledger: &Mutex<Ledger>,
-) -> Result<(), WorkError> {
-    let mut pace = job.pace.clone();
-    let mut hands: Option<Hands> = None;
-    loop {
-        pace::turn(&mut pace, worker).await;
-        let Some(chunk) = chunks.lock().await.recv().await else { return Ok(()) };
-        let mut setbacks = Setbacks::new(job.limits.wait);
-        let mut part = Begun { after: chunk.after.clone(), rows: 0 };
-        loop {
-            let done = async {
-                let hands = match &mut hands {
-                    Some(hands) => hands,
-                    none => none.insert(Hands::open(source, worker, &job.limits).await?),
-                };
-                copy(job, source, hands, &chunk, &part, ledger).await
+/// A table on its way, which its workers share.
+struct Table<'a> {
+    job: &'a Job,
+    source: Source<'a>,
+    kept: Kept<'a>,
+    turns: Turns,
+    chunks: Mutex<mpsc::Receiver<Chunk>>,
+    ledger: Mutex<Ledger>,
+}
+
+impl Table<'_> {
+    /// One worker: chunk after chunk.
+    async fn work(&self, worker: usize) -> Result<(), WorkError> {
+        let mut hands: Option<Hands> = None;
+        while self.turns.begin(worker).await == Begin::Now {
+            let mut turn = Some(self.turns.take().await);
+            let Some(chunk) = self.chunks.lock().await.recv().await else {
+                self.turns.end();
+                break;
             };
-            let working = job.progress.busy.work();
-            let done = source.pulse.during(done).await;
-            drop(working);
-            match done {
-                Ok(None) => break,
-                Ok(Some(more)) => {
-                    part = more;
-                    setbacks = Setbacks::new(job.limits.wait);
-                    pace::turn(&mut pace, worker).await;
-                }
-                Err(error) => {
-                    job.progress.failures.fetch_add(1, Ordering::Relaxed);
-                    // Connections in an unknown state go with it.
-                    hands = None;
-                    setbacks.after(&job.progress, &source.table.name, error).await?;
-                    source.witnesses.ask().await?;
+            let mut setbacks = Setbacks::new(self.job.limits.wait);
+            let mut part = Begun { after: chunk.after.clone(), rows: 0 };
+            loop {
+                let turn = match turn.take() {
+                    Some(turn) => turn,
+                    None => self.turns.take().await,
+                };
+                let done = async {
+                    let hands = match &mut hands {
+                        Some(hands) => hands,
+                        none => none.insert(Hands::open(self.source, worker, &self.job.limits).await?),
+                    };
+                    self.copy(hands, &chunk, &part).await
+                };
+                let working = self.job.progress.busy.work();
+                let done = self.source.pulse.during(done).await;
+                drop((working, turn));
+                match done {
+                    Ok(Went::ToItsEnd) => break,
+                    Ok(Went::SoFar(more)) => {
+                        part = more;
+                        setbacks = Setbacks::new(self.job.limits.wait);
+                    }
+                    Err(error) => {
+                        // Connections in an unknown state go with it.
+                        hands = None;
+                        setbacks.after(&self.job.progress, &self.source.table.name, error).await?;
+                        self.source.witnesses.ask().await?;
+                    }
                 }
             }
         }
-    }
-}
-
-/// Failed tries at one chunk.
-#[derive(Debug)]
-struct Setbacks {
-    tries: u32,
-    patience: Patience,
-}
-
-impl Setbacks {
-    fn new(wait: WaitMax) -> Setbacks {
-        Setbacks { tries: 0, patience: Patience::new(wait) }
-    }
-
-    /// Returns when it is time for another try: soon where rows stood in the way, later where a server is away.
-    async fn after(&mut self, progress: &Progress, table: &str, error: WorkError) -> Result<(), WorkError> {
-        if error.is_away() {
-            return progress.wait(&mut self.patience, &format!("copying {table}"), error).await;
-        }
-        if !error.is_passing() || self.tries == TRIES {
-            return Err(error);
-        }
-        self.tries += 1;
-        tracing::debug!(table, %error, tries = self.tries, "a chunk is copied again");
-        tokio::time::sleep(Duration::from_millis(20 << self.tries.min(9))).await;
         Ok(())
     }
 }
@@ -180,202 +151,89 @@ struct Begun {
     rows: u64,
 }
 
+/// How far a chunk went.
+enum Went {
+    ToItsEnd,
+    SoFar(Begun),
+}
+
 /// A worker's connections.
 struct Hands {
     slot: String,
     reading: Hand,
-    /// By server of the target.
-    writing: Vec<Writing>,
-}
-
-struct Writing {
-    server: Server,
-    /// The physical database that holds the progress row.
-    database: String,
-    connection: Conn,
+    writing: Writing,
 }
 
 impl Hands {
     async fn open(source: Source<'_>, worker: usize, limits: &Limits) -> Result<Hands, WorkError> {
         let reading = Hand::open(&source, limits).await?;
-        let mut writing = Vec::new();
-        for End { server, database, .. } in homes([source.table]) {
-            let connection = connect_writer(server, limits.wire).await?;
-            writing.push(Writing { server: server.clone(), database: database.clone(), connection });
-        }
-        // Over connections to a server that has come back without them, chunks would be saved as copied that it lost.
-        source.witnesses.ask().await?;
+        let writing = Writing::open(source.table, source.witnesses, limits.wire).await?;
         Ok(Hands { slot: format!("copy/{worker}"), reading, writing })
     }
 }
 
-/// Copies a chunk on from where it is begun, as far as the limits allow; what is begun then, unless it is done.
-async fn copy(
-    job: &Job,
-    source: Source<'_>,
-    hands: &mut Hands,
-    chunk: &Chunk,
-    begun: &Begun,
-    ledger: &Mutex<Ledger>,
-) -> Result<Option<Begun>, WorkError> {
-    let (table, shape) = (source.table, &source.table.shape);
-    let open = source.tail.open(&hands.slot, source.number).await?;
-    let range = (begun.after.as_ref(), chunk.up_to.as_ref());
-    let Part { images, bytes, ends: reaches } = hands.reading.part(&source, &job.limits, range).await?;
-    let keys = Arc::new(images.iter().map(|image| shape.key_of(image)).collect::<HashSet<_>>());
-    let guard = open.close(&hands.slot, keys).await?;
-    let ends = table.ends(Side::Target);
-    let mut homes: Vec<Vec<&Image>> = vec![Vec::new(); ends.len()];
-    for image in images.iter().filter(|image| !guard.touched.contains(&shape.key_of(image))) {
-        for home in table.arrives(Side::Target, image)? {
-            homes[home].push(image);
-        }
-    }
-    for Writing { server, connection, .. } in &mut hands.writing {
-        connection.query_drop("BEGIN").await?;
-        for (end, images) in ends.iter().zip(&homes) {
-            if end.server.is_same_process(server) {
-                insert(connection, shape, &end.table, images).await.map_err(|error| error.at(server))?;
+impl Table<'_> {
+    /// Copies a chunk on from where it is begun, as far as the limits allow.
+    async fn copy(&self, hands: &mut Hands, chunk: &Chunk, begun: &Begun) -> Result<Went, WorkError> {
+        let (job, source) = (self.job, self.source);
+        let (table, shape) = (source.table, &source.table.shape);
+        let open = source.tail.open(&hands.slot, source.number).await?;
+        let range = (begun.after.as_ref(), chunk.up_to.as_ref());
+        let Part { images, bytes, ends: reaches } = hands.reading.part(&source, &job.limits, range).await?;
+        let keys = Arc::new(images.iter().map(|image| shape.key_of(image)).collect::<HashSet<_>>());
+        let guard = open.close(&hands.slot, keys).await?;
+        let ends = table.ends(Side::Target);
+        let mut homes: Vec<Vec<&Image>> = vec![Vec::new(); ends.len()];
+        for image in images.iter().filter(|image| !guard.touched.contains(&shape.key_of(image))) {
+            for home in table.arrives(Side::Target, image)? {
+                homes[home].push(image);
             }
         }
-    }
-    let rows = begun.rows + images.len() as u64;
-    let more = match reaches {
-        Ends::At(key) => {
-            commit(&mut hands.writing).await?;
-            Some(Begun { after: Some(key), rows })
+        let mut rivals = Vec::new();
+        for Branch { server, connection, .. } in hands.writing.branches() {
+            connection.query_drop("BEGIN").await?;
+            for (end, images) in ends.iter().zip(&homes) {
+                if end.server.is_same_process(server) {
+                    let inserted = insert::absent(connection, table, end, images).await;
+                    rivals.extend(inserted.map_err(|error| error.at(server))?);
+                }
+            }
         }
-        Ends::WithTheRange => {
-            finish(job, source, &mut hands.writing, chunk, ledger, rows).await?;
-            None
+        if !rivals.is_empty() {
+            // Whoever settles them must not wait for us. Then the source may have other rows than were read.
+            hands.writing.end("ROLLBACK").await?;
+            drop(guard);
+            insert::settle(table, &rivals).await?;
+            return Err(table.on_several(&rivals[0]));
         }
-    };
-    job.progress.add(source.number, images.len() as u64, bytes as u64);
-    drop(guard);
-    Ok(more)
-}
-
-/// Commits with the progress rows, if the chunk closes a gap.
-async fn finish(
-    job: &Job,
-    source: Source<'_>,
-    writing: &mut [Writing],
-    chunk: &Chunk,
-    ledger: &Mutex<Ledger>,
-    rows: u64,
-) -> Result<(), WorkError> {
-    // Held until the commits: a later position must not be saved by a transaction that commits earlier.
-    let mut ledger = ledger.lock().await;
-    let mut after = ledger.clone();
-    let saved = after.finish(chunk.number, chunk.reaches(job.limits.order), rows);
-    if let Some(saved) = saved {
-        let saving = writing.iter_mut().map(|Writing { database, connection, .. }| {
-            connection.query_drop(ledger::save(database, &job.ledger_name(), &source.name(), &saved))
-        });
-        try_join_all(saving).await?;
-    }
-    commit(writing).await?;
-    // Not before: a chunk whose commit failed is not finished, and later chunks must not be saved past it.
-    *ledger = after;
-    Ok(())
-}
-
-async fn commit(writing: &mut [Writing]) -> Result<(), WorkError> {
-    try_join_all(writing.iter_mut().map(|writing| writing.connection.query_drop("COMMIT"))).await?;
-    Ok(())
-}
-
-/// Inserts what is absent. Rows that are there have come by the stream, and are as new or newer.
-async fn insert(
-    connection: &mut Conn,
-    shape: &ImageShape,
-    table: &str,
-    images: &[&Image],
-) -> Result<(), WorkError> {
-    let (strict, with_errors): (Vec<&Image>, Vec<&Image>) =
-        images.iter().partition(|image| shape.error_values(image) == 0);
-    for slice in slices(strict.into_iter()) {
-        connection.query_drop("SAVEPOINT slice").await?;
-        if only_present(connection, table, &shape.insert_absent(table, slice.iter().copied())).await?
-            == Told::Whole
-        {
-            continue;
-        }
-        // So many rows were there that the server does not list them all: again, in parts that it does.
-        connection.query_drop("ROLLBACK TO SAVEPOINT slice").await?;
-        for part in slice.chunks(WARNINGS_LISTED) {
-            insert_listed(connection, shape, table, part).await?;
-        }
-    }
-    // Each error value is warned of, so these go in such parts at once; all warnings are looked at either way.
-    let mut rest = with_errors.as_slice();
-    while !rest.is_empty() {
-        let mut warnings = 0;
-        let fits = |image: &&&Image| {
-            warnings += 1 + shape.error_values(image);
-            warnings <= WARNINGS_LISTED
+        let rows = begun.rows + images.len() as u64;
+        let went = match reaches {
+            Ends::At(key) => {
+                hands.writing.end("COMMIT").await?;
+                Went::SoFar(Begun { after: Some(key), rows })
+            }
+            Ends::WithTheRange => {
+                self.finish(&mut hands.writing, chunk, rows).await?;
+                Went::ToItsEnd
+            }
         };
-        let (part, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-        insert_listed(connection, shape, table, part).await?;
-        rest = later;
+        job.progress.add(source.number, images.len() as u64, bytes as u64);
+        drop(guard);
+        Ok(went)
     }
-    Ok(())
-}
 
-/// Inserts what is absent of so few rows that the server lists every warning.
-async fn insert_listed(
-    connection: &mut Conn,
-    shape: &ImageShape,
-    table: &str,
-    images: &[&Image],
-) -> Result<(), WorkError> {
-    match only_present(connection, table, &shape.insert_absent(table, images.iter().copied())).await? {
-        Told::Whole => Ok(()),
-        Told::InPart => Err(WorkError::Stopped(format!(
-            "{table}: the server keeps the warnings of an insertion to itself; set max_error_count to at least {WARNINGS_LISTED} there"
-        ))),
-    }
-}
-
-/// How many of its warnings a server lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Whole,
-    InPart,
-}
-
-/// Runs an insertion and looks at its warnings: that rows were present, and that `ENUM` columns got error values, are the
-/// only ones about rows that may be there.
-async fn only_present(connection: &mut Conn, table: &str, write: &Write) -> Result<Told, WorkError> {
-    connection.query_drop(write.sql()).await?;
-    let count = usize::from(connection.get_warnings());
-    if count == 0 && !write.is_lenient() {
-        return Ok(Told::Whole);
-    }
-    let warnings: Vec<(String, u16, String)> = connection.query("SHOW WARNINGS").await?;
-    let (truncated, others): (Vec<_>, Vec<_>) =
-        warnings.iter().partition(|(_, code, _)| write.is_lenient() && *code == TRUNCATED);
-    let meant = |(_, code, message): &&&(String, u16, String)| {
-        !ABOUT_WORDS.contains(code) && !is_present(*code, message)
-    };
-    match others.iter().find(meant) {
-        None if warnings.len() < count => Ok(Told::InPart),
-        None if truncated.len() == write.error_values() => Ok(Told::Whole),
-        None => {
-            let told: Vec<&str> = truncated.iter().map(|(_, _, message)| message.as_str()).collect();
-            Err(WorkError::Stopped(format!("a row does not fit into {table}: {}", told.join("; "))))
+    /// Commits with the progress rows, if the chunk closes a gap.
+    async fn finish(&self, writing: &mut Writing, chunk: &Chunk, rows: u64) -> Result<(), WorkError> {
+        // Held until the commits: a later position must not be saved by a transaction that commits earlier.
+        let mut ledger = self.ledger.lock().await;
+        let mut after = ledger.clone();
+        let saved = after.finish(chunk.number, chunk.reaches(self.job.limits.order), rows);
+        if let Some(saved) = saved {
+            writing.save(&self.kept, &saved).await?;
         }
-        // The other row may be about to change in the stream; if the conflict lasts, it is real.
-        Some((_, 1062, message)) => {
-            Err(WorkError::Conflict { table: table.to_owned(), message: message.clone() })
-        }
-        Some((_, _, message)) => {
-            Err(WorkError::Stopped(format!("a row does not fit into {table}: {message}")))
-        }
+        writing.end("COMMIT").await?;
+        // Not before: a chunk whose commit failed is not finished, and later chunks must not be saved past it.
+        *ledger = after;
+        Ok(())
     }
-}
-
-/// `Duplicate entry '…' for key 'PRIMARY'`, or `'table.PRIMARY'`.
-fn is_present(code: u16, message: &str) -> bool {
-    code == 1062 && (message.ends_with("'PRIMARY'") || message.ends_with(".PRIMARY'"))
 }

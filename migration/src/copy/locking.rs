@@ -3,212 +3,274 @@
 //! Pages in primary-key order are read under share locks, which are held until the targets have committed them: no
 //! write to a row of the page can come between. So this is right while double write is in force, which carries every other
 //! write; or while a stream is followed: it never has anything newer of a locked row than the page, and whatever older
-//! it brings once more is followed by what made it old. Writing images again changes nothing, so a copy that was cut off
-//! begins anew, also one whose target was away for a moment ([`super::witness`]).
+//! it brings once more is followed by what made it old.
+//!
+//! A row that somebody holds is not waited for while others are locked: the page is given up and a smaller one is read. How
+//! far a table is commits with its page, and a copy that was cut off goes on from there. A server that is away is waited
+//! for, with a patience that begins anew with every page; one of the target's cuts the copy off ([`super::witness`]).
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
-use tokio::sync::watch;
 
+use super::insert::{self, Lock, There};
+use super::kept::Kept;
+use super::ledger::{Extent, Saved};
+use super::pace::{Begin, Turns};
+use super::setbacks::Setbacks;
 use super::witness::Witnesses;
-use super::{Limits, Pace, Progress, count_rows, pace};
+use super::writing::{Branch, Writing};
+use super::{Job, count};
 use crate::connection::{self, connect_over, fields};
 use crate::image::{Image, ImageShape, Key, Reader};
+use crate::line::SHARED;
 use crate::pulse::Pulse;
+use crate::settings::Order;
 use crate::tables::{End, MovingTable, WorkError};
 
 /// Rows of the first page, before it is known how large they are.
 const FIRST: usize = 32;
-/// Attempts at a page whose rows are locked by others.
-const ATTEMPTS: u32 = 20;
 
 /// Copies every row of the tables from the source to where they belong on the target, page by page within the limits;
 /// one page at a time.
 ///
 /// # Errors
-/// See [`WorkError`]; what has been copied stays.
-pub async fn run(
-    tables: &[MovingTable],
-    limits: &Limits,
-    pace: watch::Receiver<Pace>,
-    progress: &Progress,
-) -> Result<(), WorkError> {
-    let pulse = Pulse::of(tables);
-    pulse.beside(pulse.during(all(tables, limits, pace, progress))).await
+/// See [`WorkError`]; what has been copied stays, and the same call goes on from there.
+pub async fn run(job: &Job) -> Result<(), WorkError> {
+    let _running = job.progress.running();
+    job.progress.workers_max.store(1, Ordering::Relaxed);
+    let pulse = Pulse::of(&job.tables);
+    let turns = Turns::new(&job.pace);
+    pulse.beside(turns.during(all(job, &pulse, &turns))).await
 }
 
-async fn all(
-    tables: &[MovingTable],
-    limits: &Limits,
-    mut pace: watch::Receiver<Pace>,
-    progress: &Progress,
-) -> Result<(), WorkError> {
-    let witnesses = Witnesses::open(tables).await?;
-    for (number, table) in tables.iter().enumerate() {
-        for end in table.origins(Side::Source) {
-            progress.expect(number, count_rows(table, end).await?);
-        }
-    }
-    for (number, table) in tables.iter().enumerate() {
+async fn all(job: &Job, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
+    count(job, pulse).await?;
+    let witnesses = pulse.during(Witnesses::open(&job.tables)).await?;
+    for (number, table) in job.tables.iter().enumerate() {
         for source in table.origins(Side::Source) {
-            let mut walk = Walk::open(table, source, limits).await?;
-            loop {
-                pace::turn(&mut pace, 0).await;
-                let working = progress.busy.work();
-                let page = walk.next(progress).await;
-                drop(working);
-                let page = page?;
-                progress.add(number, page.rows, page.bytes as u64);
-                if page.ends == Ends::WithTheTable {
-                    break;
-                }
+            // Everything up to a key is there, however it came, so the other way to copy may go on from here.
+            let kept = Kept::of(job, table, source, Order::Ascending);
+            let saved = kept.load(job, pulse).await?;
+            let rows = saved.as_ref().map_or(0, |saved| saved.rows);
+            job.progress.had(number, rows);
+            if saved.as_ref().is_some_and(|saved| saved.state == Extent::Whole) {
+                continue;
             }
+            let first = FIRST.min(job.limits.rows.max(1));
+            let after = saved.and_then(|saved| saved.up_to);
+            let witnesses = &witnesses;
+            let (copied, rows, hands) = (rows, first, None);
+            let mut walk = Walk { job, number, table, source, witnesses, kept, after, copied, rows, hands };
+            walk.to_its_end(pulse, turns).await?;
         }
-        progress.is_whole(number);
+        job.progress.is_whole(number);
     }
-    witnesses.settle().await
+    // Nobody looks back at what was copied.
+    pulse.during(witnesses.settle()).await
 }
 
 /// A walk along the primary key of one physical table.
 struct Walk<'a> {
+    job: &'a Job,
+    number: usize,
     table: &'a MovingTable,
     source: &'a End,
-    limits: &'a Limits,
-    reading: Conn,
-    /// One for each end of the target.
-    writing: Vec<Conn>,
+    witnesses: &'a Witnesses,
+    kept: Kept<'a>,
     after: Option<Key>,
+    /// Rows that are there, those of earlier runs among them.
+    copied: u64,
     /// Rows of the next page.
     rows: usize,
+    hands: Option<Hands>,
 }
 
-/// A page that is copied.
-struct Page {
-    rows: u64,
+struct Hands {
+    reading: Conn,
+    writing: Writing,
+}
+
+/// What was read for a page.
+struct Read {
+    images: Vec<Image>,
     bytes: usize,
-    ends: Ends,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ends {
-    WithTheTable,
-    /// There may be rows behind it.
-    Before,
-}
-
-impl<'a> Walk<'a> {
-    async fn open(
-        table: &'a MovingTable,
-        source: &'a End,
-        limits: &'a Limits,
-    ) -> Result<Walk<'a>, WorkError> {
-        let reading = connect_over(&source.server, limits.wire).await?;
-        let mut writing = Vec::new();
-        for end in table.ends(Side::Target) {
-            writing.push(connect_over(&end.server, limits.wire).await?);
-        }
-        let rows = FIRST.min(limits.rows.max(1));
-        Ok(Walk { table, source, limits, reading, writing, after: None, rows })
-    }
-
-    /// Copies the next page. Somebody may hold a row of it, or wait for one of ours on the other server, which no server
-    /// can see: give up after the short lock wait of our sessions, and try again.
-    async fn next(&mut self, progress: &Progress) -> Result<Page, WorkError> {
-        let mut attempt = 0;
-        loop {
-            match self.page().await {
-                Err(WorkError::Server(mysql_async::Error::Server(error)))
-                    if matches!(error.code, 1205 | 1213) && attempt < ATTEMPTS =>
-                {
-                    attempt += 1;
-                    progress.failures.fetch_add(1, Ordering::Relaxed);
-                    for connection in self.writing.iter_mut().chain([&mut self.reading]) {
-                        connection.query_drop("ROLLBACK").await?;
+impl Walk<'_> {
+    async fn to_its_end(&mut self, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
+        while turns.begin(0).await == Begin::Now {
+            let mut setbacks = Setbacks::new(self.job.limits.wait);
+            let extent = loop {
+                let turn = turns.take().await;
+                let working = self.job.progress.busy.work();
+                let done = pulse.during(self.page()).await;
+                drop((working, turn));
+                match done {
+                    Ok(extent) => break extent,
+                    Err(error) => {
+                        self.give_up(&error).await;
+                        setbacks.after(&self.job.progress, &self.table.name, error).await?;
+                        self.witnesses.ask().await?;
                     }
-                    tokio::time::sleep(Duration::from_millis(20 << attempt.min(6))).await;
                 }
-                other => return other,
+            };
+            if extent == Extent::Whole {
+                break;
             }
         }
+        Ok(())
     }
 
-    async fn page(&mut self) -> Result<Page, WorkError> {
-        let Read { images, bytes } = self.locked().await?;
+    /// Lets the rows of a page go that was not copied.
+    async fn give_up(&mut self, error: &WorkError) {
+        self.rows = (self.rows / 2).max(1);
+        // Connections in an unknown state are left.
+        let Some(mut hands) = self.hands.take().filter(|_| !error.is_away()) else { return };
+        let undone = async {
+            hands.reading.query_drop("ROLLBACK").await?;
+            hands.writing.end("ROLLBACK").await
+        };
+        if undone.await.is_ok() {
+            self.hands = Some(hands);
+        }
+    }
+
+    /// Copies the next page. Whoever waits for a row of ours on the source may hold one that we want on the target, which
+    /// no server can see: our sessions wait for a second.
+    async fn page(&mut self) -> Result<Extent, WorkError> {
+        let mut hands = match self.hands.take() {
+            Some(hands) => hands,
+            None => self.connected().await?,
+        };
+        let copied = self.page_with(&mut hands).await;
+        self.hands = Some(hands);
+        copied
+    }
+
+    async fn connected(&self) -> Result<Hands, WorkError> {
+        let wire = self.job.limits.wire;
+        let writing = Writing::open(self.table, self.witnesses, wire).await?;
+        Ok(Hands { reading: connect_over(&self.source.server, wire).await?, writing })
+    }
+
+    async fn page_with(&mut self, hands: &mut Hands) -> Result<Extent, WorkError> {
+        let Read { images, bytes } = self.locked(&mut hands.reading).await?;
+        let read = images.len() as u64;
+        let extent = if images.len() == self.rows { Extent::Part } else { Extent::Whole };
+        let up_to = images.last().map(|last| self.table.shape.key_of(last));
         let ends = self.table.ends(Side::Target);
         let mut homes: Vec<Vec<Image>> = vec![Vec::new(); ends.len()];
-        let asked = self.rows;
-        let (read, last) = (images.len(), images.last().map(|last| self.table.shape.key_of(last)));
         for image in images {
             for home in self.table.arrives(Side::Target, &image)? {
                 homes[home].push(image.clone());
             }
         }
-        for ((end, images), connection) in ends.iter().zip(&homes).zip(self.writing.iter_mut()) {
-            if images.is_empty() {
-                continue;
-            }
+        for Branch { server, connection, .. } in hands.writing.branches() {
             connection.query_drop("BEGIN").await?;
-            for statement in self.table.shape.replace(&end.table, images) {
-                let written = connection::write(connection, &statement).await;
-                written.map_err(|error| error.at(&end.server))?;
+            for (end, images) in ends.iter().zip(&homes) {
+                if end.server.is_same_process(server) && !images.is_empty() {
+                    let written = self.write(connection, end, images).await;
+                    let rivals = written.map_err(|error| error.at(server))?;
+                    if !rivals.is_empty() {
+                        connection.query_drop("ROLLBACK").await?;
+                        insert::settle(self.table, &rivals).await?;
+                        return Err(self.table.on_several(&rivals[0]));
+                    }
+                }
             }
-            connection.query_drop("COMMIT").await?;
         }
-        self.reading.query_drop("COMMIT").await?;
-        if bytes < self.limits.bytes / 4 {
-            self.rows = (self.rows * 2).min(self.limits.rows.max(1));
+        let saved = Saved {
+            up_to: up_to.clone().filter(|_| extent == Extent::Part),
+            rows: self.copied + read,
+            state: extent,
+        };
+        hands.writing.save(&self.kept, &saved).await?;
+        hands.writing.end("COMMIT").await?;
+        hands.reading.query_drop("COMMIT").await?;
+        if bytes < self.job.limits.bytes / 4 {
+            self.rows = (self.rows * 2).min(self.job.limits.rows.max(1));
         }
-        let ends = if read == asked { Ends::Before } else { Ends::WithTheTable };
-        self.after = last.or(self.after.take());
-        Ok(Page { rows: read as u64, bytes, ends })
+        self.copied += read;
+        self.after = up_to.or(self.after.take());
+        self.job.progress.add(self.number, read, bytes as u64);
+        Ok(extent)
+    }
+
+    /// Writes the rows of a page that belong to a node. Returns the keys under which it has the row of another shard; then
+    /// not all are written.
+    async fn write(&self, connection: &mut Conn, end: &End, images: &[Image]) -> Result<Vec<Key>, WorkError> {
+        let shape = &self.table.shape;
+        if self.table.told_by(Side::Source).is_none() {
+            for statement in shape.replace(&end.table, images) {
+                connection::write(connection, &statement).await?;
+            }
+            return Ok(Vec::new());
+        }
+        let all: Vec<&Image> = images.iter().collect();
+        let There { rivals, ours } =
+            insert::there(connection, self.table, end, &all, Lock::ForUpdate).await?;
+        if !rivals.is_empty() {
+            return Ok(rivals);
+        }
+        let (present, absent): (Vec<Image>, Vec<Image>) =
+            images.iter().cloned().partition(|image| ours.contains(&shape.key_of(image)));
+        for statement in shape.replace(&end.table, &present) {
+            connection::write(connection, &statement).await?;
+        }
+        if absent.is_empty() {
+            return Ok(Vec::new());
+        }
+        match connection::write(connection, &shape.insert_rows(&end.table, &absent)).await {
+            // Another shard's row may have come since we looked.
+            Err(WorkError::Server(mysql_async::Error::Server(error)))
+                if insert::is_present(error.code, &error.message) =>
+            {
+                Err(self.table.on_several(&shape.key_of(&absent[0])))
+            }
+            done => done.map(|()| Vec::new()),
+        }
     }
 
     /// The rows of the next page, which stay locked until the transaction ends. A page that turns out to be too large is
     /// left, with its locks, and a smaller one is read.
-    async fn locked(&mut self) -> Result<Read, WorkError> {
+    async fn locked(&mut self, reading: &mut Conn) -> Result<Read, WorkError> {
         loop {
-            self.reading.query_drop("BEGIN").await?;
-            let read = self.read().await?;
+            reading.query_drop("BEGIN").await?;
+            let read = self.read(reading).await?;
             let rows = read.images.len();
-            if rows == self.rows || read.bytes < self.limits.bytes {
+            if rows == self.rows || read.bytes < self.job.limits.bytes {
                 return Ok(read);
             }
             drop(read);
-            let mut next = connect_over(&self.source.server, self.limits.wire).await?;
+            let mut next = connect_over(&self.source.server, self.job.limits.wire).await?;
             // A statement that has ended meanwhile needs no end, and the locks go with the connection.
-            let _ = next.query_drop(format!("KILL {}", self.reading.id())).await;
-            self.reading = next;
+            let _ = next.query_drop(format!("KILL {}", reading.id())).await;
+            *reading = next;
             // Somewhat fewer, so that the next ones end by themselves.
             self.rows = (rows - rows / 4).max(1);
         }
     }
 
     /// Reads until the page ends or is as large as it may be; one row at least.
-    async fn read(&mut self) -> Result<Read, WorkError> {
+    async fn read(&self, reading: &mut Conn) -> Result<Read, WorkError> {
         let shape = &self.table.shape;
-        let rest = format!("{} LIMIT {} LOCK IN SHARE MODE", shape.after(self.after.as_ref()), self.rows);
+        let rest = format!("{} LIMIT {} {SHARED} NOWAIT", shape.after(self.after.as_ref()), self.rows);
         let sql = shape.select(Reader::Engine, &self.source.table, &rest);
         let mut read = Read { images: Vec::new(), bytes: 0 };
-        let mut rows = self.reading.query_iter(sql).await?;
+        let mut rows = reading.query_iter(sql).await?;
         while let Some(row) = rows.next().await? {
             let image = shape.image(Reader::Engine, fields(row)).ok_or_else(|| {
                 WorkError::Stopped(format!("a row of {} is not as its columns say", self.source.table))
             })?;
             read.bytes += ImageShape::weight(&image);
             read.images.push(image);
-            if read.bytes >= self.limits.bytes {
+            if read.bytes >= self.job.limits.bytes {
                 break;
             }
         }
         Ok(read)
     }
-}
-
-struct Read {
-    images: Vec<Image>,
-    bytes: usize,
 }

@@ -20,7 +20,7 @@ const NOT_FREE: [u16; 2] = [1205, 3572];
 
 /// A shared lock, as MySQL and MariaDB say it where more follows. One for writing would hold the table's definition as a
 /// writer does, and a fence would wait for it while a statement of the same lot waits for the fence.
-const SHARED: &str = "/*!80001 FOR SHARE *//*M! LOCK IN SHARE MODE */";
+pub(crate) const SHARED: &str = "/*!80001 FOR SHARE *//*M! LOCK IN SHARE MODE */";
 
 /// How many keys the next lot has: few at first, for rows may be large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,15 +5,17 @@ use super::*;
 fn table(name: &str, copied: u64, total: u64, state: TableState) -> TableCounts {
     TableCounts {
         table: name.to_owned(),
-        rows_copied: copied,
-        bytes_copied: copied * 100,
+        rows_now: copied,
+        bytes_now: copied * 100,
+        rows_before: 0,
+        bytes_before: 0,
         rows_total: total,
         state,
     }
 }
 
 fn copying(copied: u64) -> Counts {
-    Counts { tables: vec![table("users", copied, 1000, TableState::Copying)] }
+    Counts { tables: vec![table("users", copied, 1000, TableState::Copying)], elapsed_s: 0 }
 }
 
 #[test]
@@ -24,7 +26,7 @@ fn a_steady_copy_is_told_its_speed_and_its_end() {
         (1..=4).map(|second| speedometer.on(&copying(second * 100), second * 1000)).last().unwrap();
     assert_eq!((progress.rows_copied, progress.rows_total, progress.percent), (400, 1000, 40.0));
     assert!((progress.rows_per_s - 100.0).abs() < 1e-6 && (progress.bytes_per_s - 10_000.0).abs() < 1e-3);
-    assert_eq!((progress.eta_s, progress.elapsed_s), (Some(6), 4));
+    assert_eq!(progress.eta_s, Some(6));
     assert_eq!(progress.per_table[0].eta_s, Some(6));
 }
 
@@ -37,14 +39,38 @@ fn a_copy_that_goes_on_does_not_count_what_was_there_as_speed() {
 }
 
 #[test]
+fn rows_of_earlier_runs_are_no_speed_whenever_they_are_counted() {
+    // A run begins, counts what there is, and learns only then how far the one before it had come.
+    let mut speedometer = Speedometer::new(50_000);
+    speedometer.on(&copying(0), 50_000);
+    let mut counts = copying(100);
+    (counts.tables[0].rows_before, counts.tables[0].bytes_before) = (800, 80_000);
+    counts.elapsed_s = 61;
+    let progress = speedometer.on(&counts, 51_000);
+    assert_eq!((progress.rows_per_s, progress.bytes_per_s, progress.eta_s), (100.0, 10_000.0, Some(1)));
+    assert_eq!((progress.rows_copied, progress.bytes_copied, progress.elapsed_s), (900, 90_000, 61));
+    let of_table = &progress.per_table[0];
+    assert_eq!((of_table.rows_per_s, of_table.rows_copied, of_table.percent), (100.0, 900, 90.0));
+    // Another run in the same process begins at nothing, with more behind it.
+    let mut counts = copying(0);
+    counts.tables[0].rows_before = 900;
+    assert_eq!(speedometer.on(&counts, 52_000).rows_per_s, 0.0);
+    counts.tables[0].rows_now = 10;
+    let progress = speedometer.on(&counts, 53_000);
+    assert_eq!((progress.rows_copied, progress.rows_per_s), (910, 10.0));
+}
+
+#[test]
 fn more_rows_than_estimated_are_no_hundred_percent() {
     let mut speedometer = Speedometer::new(0);
     let tables = vec![table("a", 30, 10, TableState::Copying), table("b", 70, 500, TableState::Complete)];
-    let progress = speedometer.on(&Counts { tables }, 1000);
+    let progress = speedometer.on(&Counts { tables, elapsed_s: 7 }, 1000);
+    assert_eq!(progress.elapsed_s, 7);
     assert_eq!((progress.rows_total, progress.percent), (100, 99.9));
     assert_eq!((progress.per_table[0].percent, progress.per_table[1].percent), (99.9, 100.0));
     let done = Counts {
         tables: vec![table("a", 30, 10, TableState::Complete), table("b", 0, 0, TableState::Complete)],
+        elapsed_s: 0,
     };
     let progress = speedometer.on(&done, 2000);
     assert_eq!((progress.rows_total, progress.percent, progress.eta_s), (30, 100.0, Some(0)));
@@ -124,7 +150,8 @@ proptest! {
         let (mut speedometer, mut done, mut before) = (Speedometer::new(0), 0, 0.0);
         for (second, rows) in (1..).zip(copied) {
             done += rows;
-            let counts = Counts { tables: vec![table("t", done, total, TableState::Copying)] };
+            let counts =
+                Counts { tables: vec![table("t", done, total, TableState::Copying)], elapsed_s: 0 };
             let progress = speedometer.on(&counts, second * 1000);
             assert!(progress.percent >= before && progress.percent < 100.0);
             before = progress.percent;

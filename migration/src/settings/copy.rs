@@ -7,22 +7,35 @@ use shardway_routing::document::{Entry, Found, Section};
 use super::quantity::Quantity;
 use super::read::{Form, Range, amount, choice, is_moved, small};
 use super::{CopySettings, Indexes, Locks, Order, Span, Wire};
+use crate::copy::WORKERS_MAX;
 use crate::filter;
 
 pub(super) fn copy(mut section: Section<'_>, tables: &BTreeSet<String>) -> CopySettings {
     let default = CopySettings::default();
     let bytes = Range(4096.0, (64 << 20) as f64);
+    let locks = if section.flag("locking") == Some(true) { Locks::Share } else { Locks::None };
+    let parallel = small(&mut section, "parallel", 1, WORKERS_MAX);
+    let order = choice(&mut section, "order", &[("asc", Order::Ascending), ("desc", Order::Descending)]);
+    if locks == Locks::Share {
+        for (key, is_ignored) in
+            [("parallel", parallel > Some(1)), ("order", order == Some(Order::Descending))]
+        {
+            if is_ignored {
+                let one = "cannot be beside `locking`, which copies one page at a time and upwards";
+                section.report(key, &section.place(), one);
+            }
+        }
+    }
     let copy = CopySettings {
         rows: small(&mut section, "rows", 1, 50_000).unwrap_or(default.rows),
         max_bytes: amount(&mut section, "max_bytes", Quantity::Size, bytes, Form::NumberOrUnit)
             .map_or(default.max_bytes, |bytes| bytes as u64),
-        parallel: small(&mut section, "parallel", 1, 64).unwrap_or(default.parallel),
+        parallel: parallel.unwrap_or(if locks == Locks::Share { 1 } else { default.parallel }),
         pause_ms: pause(&mut section).unwrap_or(default.pause_ms),
         predicates: predicates(&mut section, tables),
         span: span(&mut section),
-        order: choice(&mut section, "order", &[("asc", Order::Ascending), ("desc", Order::Descending)])
-            .unwrap_or_default(),
-        locks: if section.flag("locking") == Some(true) { Locks::Share } else { Locks::None },
+        order: order.unwrap_or_default(),
+        locks,
         wire: if section.flag("compress") == Some(true) { Wire::Compressed } else { Wire::Plain },
         indexes: choice(
             &mut section,

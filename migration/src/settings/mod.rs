@@ -24,6 +24,7 @@ use shardway_routing::document::{Document, Problem};
 use shardway_routing::rules;
 
 pub use alert::{Action, AlertRule, Comparison, Condition, Level};
+pub use difference::Holds;
 pub use window::Window;
 
 use crate::patience::WaitMax;

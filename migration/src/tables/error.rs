@@ -1,5 +1,6 @@
 //! What stops whoever carries or compares rows, and whether it may pass.
 
+use mysql_common::proto::codec::error::PacketCodecError;
 use shardway_routing::refusal::Refusal;
 use shardway_routing::topology::Server;
 
@@ -8,7 +9,7 @@ use crate::room;
 /// What stopped a worker.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    #[error("{0}")]
+    #[error("{}", told(.0))]
     Server(#[from] mysql_async::Error),
     #[error("{0}")]
     Refused(#[from] Refusal),
@@ -57,7 +58,7 @@ impl WorkError {
     /// Is a server away, or was it a moment ago? Then it takes longer than a lock does.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        const LOCKS: &[u16] = &[1205, 1213];
+        const LOCKS: &[u16] = &[1205, 1213, 3572];
         match self {
             WorkError::Server(mysql_async::Error::Server(error)) => {
                 self.is_passing() && !LOCKS.contains(&error.code)
@@ -72,11 +73,12 @@ impl WorkError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         const CODES: &[u16] =
-            &[1040, 1053, 1077, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1836, 1927, 2006, 2013];
+            &[1040, 1053, 1077, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1836, 1927, 2006, 2013, 3572];
         match self {
             WorkError::Server(mysql_async::Error::Server(error)) => {
                 CODES.contains(&error.code) || room::is_lacking(error)
             }
+            WorkError::Server(error) if is_too_large(error) => false,
             WorkError::Server(mysql_async::Error::Io(_) | mysql_async::Error::Driver(_))
             | WorkError::Interrupted(_)
             | WorkError::Full { .. }
@@ -88,5 +90,46 @@ impl WorkError {
             | WorkError::Stopped(_)
             | WorkError::Away(_) => false,
         }
+    }
+}
+
+/// What a server or the connection to it said, and what to do about it where that is known.
+fn told(error: &mysql_async::Error) -> String {
+    if is_too_large(error) {
+        return format!(
+            "{error}; a row must fit into a statement of 1 GiB, the most that servers take: make it smaller, or leave it \
+             out with copy.where"
+        );
+    }
+    error.to_string()
+}
+
+/// Is it too large for our own side of a connection? No other connection takes it.
+fn is_too_large(error: &mysql_async::Error) -> bool {
+    match error {
+        mysql_async::Error::Driver(mysql_async::DriverError::PacketTooLarge) => true,
+        mysql_async::Error::Io(mysql_async::IoError::Io(error)) => error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<PacketCodecError>())
+            .is_some_and(|error| matches!(error, PacketCodecError::PacketTooLarge)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_connection_takes_is_not_tried_again() {
+        let codec = mysql_async::Error::from(PacketCodecError::PacketTooLarge);
+        for error in [codec, mysql_async::Error::Driver(mysql_async::DriverError::PacketTooLarge)] {
+            let error = WorkError::from(error);
+            assert!(!error.is_passing() && !error.is_away(), "{error}");
+            assert!(error.to_string().contains("copy.where"), "{error}");
+        }
+        let lost = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let lost = WorkError::from(mysql_async::Error::Io(lost.into()));
+        assert!(lost.is_passing() && !lost.to_string().contains("copy.where"), "{lost}");
     }
 }

@@ -9,6 +9,19 @@ use crate::image::{Image, ImageShape};
 /// A copy of a row, and the place of the node that has it.
 pub type Copy = (usize, Image);
 
+/// What the authority has under a primary key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right<'a> {
+    Nothing,
+    Row {
+        image: &'a Image,
+        /// Where routing wants it on the other side.
+        home: usize,
+    },
+    /// Several shards have a row of their own there, which the shard key tells apart.
+    Several,
+}
+
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +36,8 @@ pub enum Kind {
     Misplaced,
     /// It lies where it should, and on a further shard.
     Duplicate,
+    /// Several shards of the authority have a row of their own under the key, of which the other side can have one.
+    OnSeveral,
 }
 
 impl std::fmt::Display for Kind {
@@ -33,6 +48,7 @@ impl std::fmt::Display for Kind {
             Kind::Changed => "different",
             Kind::Misplaced => "on the wrong shard",
             Kind::Duplicate => "on a further shard too",
+            Kind::OnSeveral => "on several shards of the right side",
         })
     }
 }
@@ -45,12 +61,14 @@ pub struct Fault {
     pub columns: Vec<String>,
 }
 
-/// Judges the copies of the other side. `home` is where routing wants the authority's row there.
+/// Judges the copies of the other side. Which of several rows it should have is nobody's to say but a person's.
 #[must_use]
-pub fn judge(shape: &ImageShape, authority: Option<(&Image, usize)>, copies: &[Copy]) -> Vec<Fault> {
+pub fn judge(shape: &ImageShape, authority: Right<'_>, copies: &[Copy]) -> Vec<Fault> {
     let fault = |kind| Fault { kind, columns: Vec::new() };
-    let Some((image, home)) = authority else {
-        return copies.iter().map(|_| fault(Kind::Extra)).collect();
+    let (image, home) = match authority {
+        Right::Row { image, home } => (image, home),
+        Right::Nothing => return copies.iter().map(|_| fault(Kind::Extra)).collect(),
+        Right::Several => return vec![fault(Kind::OnSeveral)],
     };
     let mut faults = Vec::new();
     let strays = copies.iter().filter(|(place, _)| *place != home).count();
@@ -81,10 +99,17 @@ mod tests {
         let shape = ImageShape::of(&integers(["id", "v"])).unwrap();
         let image = |v: &str| Image(vec![Some(b"1".to_vec()), Some(v.into())]);
         let (one, two) = (image("1"), image("2"));
-        let kinds = |authority: Option<usize>, copies: &[(usize, &Image)]| -> Vec<Kind> {
+        let judged = |authority: Right<'_>, copies: &[(usize, &Image)]| -> Vec<Kind> {
             let copies: Vec<Copy> = copies.iter().map(|(place, image)| (*place, (*image).clone())).collect();
-            judge(&shape, authority.map(|home| (&one, home)), &copies).into_iter().map(|f| f.kind).collect()
+            judge(&shape, authority, &copies).into_iter().map(|f| f.kind).collect()
         };
+        let kinds = |authority: Option<usize>, copies: &[(usize, &Image)]| {
+            let right = authority.map_or(Right::Nothing, |home| Right::Row { image: &one, home });
+            judged(right, copies)
+        };
+        for copies in [&[][..], &[(0, &one)], &[(0, &one), (1, &two)]] {
+            assert_eq!(judged(Right::Several, copies), [Kind::OnSeveral]);
+        }
         assert_eq!(kinds(None, &[]), []);
         assert_eq!(kinds(Some(1), &[(1, &one)]), []);
         assert_eq!(kinds(Some(1), &[]), [Kind::Missing]);

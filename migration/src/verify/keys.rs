@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use super::judge::{Copy, Fault, judge};
+use super::judge::{Copy, Fault, Right, judge};
 use super::read::Table;
+use super::report::Doubt;
 use super::verdict::{Seen, Verdict, decide};
 use crate::converge::Converge;
 use crate::image::Key;
@@ -37,8 +38,11 @@ const BATCH: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     pub faults: Vec<(Key, Fault)>,
-    pub undecided: Vec<Key>,
+    pub undecided: Vec<(Key, Doubt)>,
 }
+
+/// What is wrong with a row, or why that cannot be told.
+type Proved = Result<Vec<Fault>, Doubt>;
 
 /// A key, and the copies of both sides that were seen.
 type Suspect = (Key, Seen<Vec<Copy>, Vec<Copy>>);
@@ -68,7 +72,7 @@ pub(super) async fn settle(
     let others = of_one_owner(&table.seen_from(table.authority.other()), converge, &there, tally).await?;
     settled.faults.extend(others.faults);
     settled.undecided.extend(others.undecided);
-    settled.undecided.extend(nobodys);
+    settled.undecided.extend(nobodys.into_iter().map(|key| (key, Doubt::OnBothSides)));
     Ok(settled)
 }
 
@@ -112,13 +116,13 @@ async fn of_one_owner(
         }
         for (key, found) in proved {
             match found {
-                Some(faults) => {
+                Ok(faults) => {
                     let one = u64::from(!faults.is_empty());
                     table.proved.fetch_add(one, Ordering::Relaxed);
                     tally.differ(one);
                     settled.faults.extend(faults.into_iter().map(|fault| (key.clone(), fault)));
                 }
-                None => settled.undecided.push(key),
+                Err(doubt) => settled.undecided.push((key, doubt)),
             }
         }
     }
@@ -136,7 +140,7 @@ async fn prove(
     converge: &dyn Converge,
     key: &Key,
     proof: Proof,
-) -> Result<(Key, Option<Vec<Fault>>), WorkError> {
+) -> Result<(Key, Proved), WorkError> {
     let found = match proof {
         Proof::Lock => locked(table, converge, key).await?,
         Proof::Stillness => still(table, converge, key).await?,
@@ -167,16 +171,20 @@ fn agrees(table: &Table<'_>, authority: &[Copy], other: &[Copy]) -> bool {
     table.row(authority).is_ok_and(|row| judge(&table.of.shape, row, other).is_empty())
 }
 
-/// What is wrong with a row, told under a lock. `None`: it could not be told.
-async fn locked(
-    table: &Table<'_>,
-    converge: &dyn Converge,
-    key: &Key,
-) -> Result<Option<Vec<Fault>>, WorkError> {
+/// What is wrong with a row, told under a lock.
+async fn locked(table: &Table<'_>, converge: &dyn Converge, key: &Key) -> Result<Proved, WorkError> {
+    let mut doubt = Doubt::NotLocked;
     for _ in 0..ATTEMPTS {
         let held = match line::hold(table.pool, table.of, table.authority, key).await {
             Ok(held) => held,
-            Err(error) if error.is_passing() => continue,
+            // They were locked together, so they are there together.
+            Err(WorkError::OnSeveral { .. }) => {
+                return Ok(Ok(judge(&table.of.shape, Right::Several, &[])));
+            }
+            Err(error) if error.is_passing() => {
+                doubt = Doubt::NotLocked;
+                continue;
+            }
             Err(error) => return Err(error),
         };
         let read = async {
@@ -187,28 +195,25 @@ async fn locked(
         let row = held.line.image.clone().zip(held.line.home()).filter(|(image, _)| table.of.compares(image));
         held.grip.release(table.pool).await?;
         if let Ok(copies) = read {
-            let row = row.as_ref().map(|(image, home)| (image, *home));
-            return Ok(Some(judge(&table.of.shape, row, &copies?)));
+            let row = row.as_ref().map_or(Right::Nothing, |(image, home)| Right::Row { image, home: *home });
+            return Ok(Ok(judge(&table.of.shape, row, &copies?)));
         }
+        doubt = Doubt::Behind;
         // Without the lock the other side may take as long as it needs.
         converge.converge().await?;
     }
-    Ok(None)
+    Ok(Err(doubt))
 }
 
-/// What is wrong with a row that holds still. `None`: it does not.
-async fn still(
-    table: &Table<'_>,
-    converge: &dyn Converge,
-    key: &Key,
-) -> Result<Option<Vec<Fault>>, WorkError> {
+/// What is wrong with a row that holds still.
+async fn still(table: &Table<'_>, converge: &dyn Converge, key: &Key) -> Result<Proved, WorkError> {
     let keys = std::slice::from_ref(key);
     let before = table.with_keys(table.authority, keys).await?;
     converge.converge().await?;
     let copies = table.with_keys(table.authority.other(), keys).await?;
     let after = table.with_keys(table.authority, keys).await?;
     if before != after {
-        return Ok(None);
+        return Ok(Err(Doubt::Changing));
     }
-    Ok(Some(judge(&table.of.shape, table.row(&after)?, &copies)))
+    Ok(Ok(judge(&table.of.shape, table.row(&after)?, &copies)))
 }

@@ -31,7 +31,7 @@ pub use self::at_rest::{MODE as TOUCHED, at_rest};
 use self::judge::Kind;
 use self::keys::Settled;
 use self::read::{Measure, Signature, Table};
-use self::report::{Difference, Group, Report, RowKey, TableReport};
+use self::report::{Difference, Group, Report, RowKey, TableReport, Undecided};
 use self::walk::{Depth, Walked};
 use crate::converge::Converge;
 use crate::image::{Second, Seed};
@@ -247,7 +247,11 @@ fn told(table: &str, walked: Walked, checked: u64) -> TableReport {
                 columns: fault.columns.clone(),
             })
             .collect(),
-        undecided_keys: undecided.iter().take(KEPT).map(RowKey::from).collect(),
+        undecided_rows: undecided
+            .iter()
+            .take(KEPT)
+            .map(|(key, why)| Undecided { key: RowKey::from(key), why: *why })
+            .collect(),
     }
 }
 

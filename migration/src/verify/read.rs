@@ -12,7 +12,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 use shardway_routing::topology::Side;
 
-use super::judge::Copy;
+use super::judge::{Copy, Right};
 use super::placement::{AtHome, at_home};
 use crate::connection::{fields, images};
 use crate::image::{Image, Key, Range, Reader, Second, Seed};
@@ -238,7 +238,7 @@ impl<'a> Table<'a> {
     }
 
     /// See [`authoritative`].
-    pub fn row<'c>(&self, copies: &'c [Copy]) -> Result<Option<(&'c Image, usize)>, WorkError> {
+    pub fn row<'c>(&self, copies: &'c [Copy]) -> Result<Right<'c>, WorkError> {
         authoritative(self.of, self.authority, copies)
     }
 
@@ -272,15 +272,20 @@ pub(super) fn authoritative<'c>(
     of: &MovingTable,
     authority: Side,
     copies: &'c [Copy],
-) -> Result<Option<(&'c Image, usize)>, WorkError> {
+) -> Result<Right<'c>, WorkError> {
     let mut found = copies.first();
+    let mut at_home = 0;
     for copy in copies {
         if of.home(authority, &copy.1)? == copy.0 {
             found = Some(copy);
+            at_home += 1;
         }
     }
-    let Some((_, image)) = found else { return Ok(None) };
-    Ok(Some((image, of.home(authority.other(), image)?)))
+    match found {
+        Some(_) if at_home > 1 && of.told_by(authority).is_some() => Ok(Right::Several),
+        Some((_, image)) => Ok(Right::Row { image, home: of.home(authority.other(), image)? }),
+        None => Ok(Right::Nothing),
+    }
 }
 
 impl Reading {

@@ -24,7 +24,7 @@ pub struct Report {
     pub checked: u64,
     /// Rows that definitely differ; where they are far too many for drift, those found before the rest was not looked at.
     pub different: u64,
-    /// Rows that changed too fast to be judged.
+    /// Rows that could not be judged.
     pub undecided: u64,
     /// The sides are equal; of a sample: the share of differing rows is below its limit.
     pub clean: bool,
@@ -54,8 +54,38 @@ pub struct TableReport {
     pub missing: u64,
     /// The first of the differences.
     pub differences: Vec<Difference>,
-    /// Keys that could not be judged, some of them.
-    pub undecided_keys: Vec<RowKey>,
+    /// Rows that could not be judged, some of them.
+    pub undecided_rows: Vec<Undecided>,
+}
+
+/// One row that could not be judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undecided {
+    pub key: RowKey,
+    pub why: Doubt,
+}
+
+/// Why a row could not be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doubt {
+    Changing,
+    NotLocked,
+    /// The other side did not catch up with it in time.
+    Behind,
+    /// Where keys are divided, each side has a row of its own.
+    OnBothSides,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doubt::Changing => "changes too fast to be judged",
+            Doubt::NotLocked => "could not be locked to be judged, as somebody holds it",
+            Doubt::Behind => "the other side did not catch up while it was locked",
+            Doubt::OnBothSides => "each side owns a row under this key; give one of them another key",
+        })
+    }
 }
 
 /// A group's rows on both sides.
@@ -128,6 +158,9 @@ impl fmt::Display for Difference {
         if !self.columns.is_empty() {
             write!(f, " in {}", self.columns.join(", "))?;
         }
+        if self.kind == Kind::OnSeveral {
+            f.write_str("; give all but one another key")?;
+        }
         Ok(())
     }
 }
@@ -162,8 +195,8 @@ impl fmt::Display for TableReport {
         for difference in &self.differences {
             writeln!(f, "    {difference}")?;
         }
-        for key in &self.undecided_keys {
-            writeln!(f, "    {} {key}: changes too fast to be judged", self.table)?;
+        for Undecided { key, why } in &self.undecided_rows {
+            writeln!(f, "    {} {key}: {why}", self.table)?;
         }
         Ok(())
     }
@@ -229,37 +262,46 @@ mod tests {
             kind: Kind::Changed,
             columns: vec!["name".into(), "born".into()],
         };
+        let twice = Difference {
+            key: RowKey(vec!["6".into()]),
+            kind: Kind::OnSeveral,
+            columns: Vec::new(),
+            ..difference.clone()
+        };
+        let undecided = |key: &str, why| Undecided { key: RowKey(vec![key.into()]), why };
         let group =
             |values: &str, other_rows| Group { values: vec![values.into()], authority_rows: 5, other_rows };
         let table = TableReport {
             table: "shop.users".into(),
             checked: 10,
             groups: vec![group("new", 5), group("paid", 4)],
-            different: 1,
-            undecided: 1,
-            differences: vec![difference],
-            undecided_keys: vec![RowKey(vec!["8".into()])],
+            different: 2,
+            undecided: 2,
+            differences: vec![twice, difference],
+            undecided_rows: vec![undecided("8", Doubt::Changing), undecided("9", Doubt::OnBothSides)],
             ..TableReport::default()
         };
         let report = Report {
             mode: "hash".into(),
             authority: "source".into(),
             checked: 10,
-            different: 1,
-            undecided: 1,
+            different: 2,
+            undecided: 2,
             clean: false,
             tables: vec![table],
             started_at: 1,
             finished_at: 2,
             rows_per_s: 10,
         };
-        let expected = "the sides do not agree (hash, source is right): 10 rows compared, 1 differ, 1 undecided, 10 rows/s\n\
-                        \x20 shop.users: 10 compared, 1 differ (0 on the wrong shard, 0 twice), 1 undecided\n\
+        let expected = "the sides do not agree (hash, source is right): 10 rows compared, 2 differ, 2 undecided, 10 rows/s\n\
+                        \x20 shop.users: 10 compared, 2 differ (0 on the wrong shard, 0 twice), 2 undecided\n\
                         \x20   new: 5 and 5\n\
                         \x20   paid: 5 and 4  <- differs\n\
+                        \x20   shop.users 6: on several shards of the right side; give all but one another key\n\
                         \x20   shop.users 7: different in name, born\n\
-                        \x20   shop.users 8: changes too fast to be judged\n";
+                        \x20   shop.users 8: changes too fast to be judged\n\
+                        \x20   shop.users 9: each side owns a row under this key; give one of them another key\n";
         assert_eq!(report.to_string(), expected);
-        assert_eq!(report.samples(9), ["shop.users 7: different in name, born"]);
+        assert_eq!(report.samples(9)[1..], ["shop.users 7: different in name, born"]);
     }
 }

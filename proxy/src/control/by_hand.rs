@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use shardway_migration::copy::WORKERS_MAX;
 use shardway_migration::throttle::ByHand;
 
 /// By move.
@@ -52,8 +53,8 @@ impl Hands {
     /// # Errors
     /// Why it is not set.
     pub fn set(&self, name: &str, by_hand: ByHand) -> Result<(), String> {
-        if by_hand.parallel.is_some_and(|parallel| !(1..=64).contains(&parallel)) {
-            return Err("parallel must be between 1 and 64".to_owned());
+        if by_hand.parallel.is_some_and(|parallel| !(1..=WORKERS_MAX).contains(&parallel)) {
+            return Err(format!("parallel must be between 1 and {WORKERS_MAX}"));
         }
         if by_hand.pause_ms.is_some_and(|pause_ms| pause_ms > 60_000) {
             return Err("pause_ms must be between 0 and 60000".to_owned());

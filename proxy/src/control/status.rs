@@ -156,13 +156,12 @@ fn achieved(control: &Control, topology: &Topology, of: &Move) -> MoveReport {
     let name = of.name.as_str();
     let dirty = control.shared.dirty.extent(&topology.full_names(of));
     let known = control.moves.of(name);
-    let count = |of: &std::sync::atomic::AtomicU64| of.load(std::sync::atomic::Ordering::Relaxed);
     let copies = known.state.phase() == Phase::Copy;
     let running = control.moves.progress(name).filter(|copy| copies && !copy.tables.is_empty());
     let streams = control.moves.streams(name);
     let rules = control.store.status();
-    let rows_copied = running.as_ref().map_or(known.rows_copied, |running| count(&running.copied));
-    let rows_total = running.as_ref().map_or(known.rows_total, |running| count(&running.total));
+    let (rows_copied, rows_total) =
+        running.as_ref().map_or((known.rows_copied, known.rows_total), |running| running.rows());
     let shown = control.moves.shown(name);
     // Speeds are those of a copy that goes on; what was achieved stays.
     let progress = match running {

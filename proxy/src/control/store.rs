@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shardway_migration::report::Evidence;
-use shardway_migration::settings::Settings;
+use shardway_migration::settings::{Holds, Settings};
 use shardway_routing::refusal;
 use shardway_routing::rules;
 use shardway_routing::topology::{Move, Topology};
@@ -186,9 +186,12 @@ impl RuleStore {
         let loaded = self.load(text, next).await?;
         let mut planned = transition(&self.before()?.topology, &loaded.topology, &*self.moves);
         let travel = loaded.settings.changed_since(&self.settings());
-        planned
-            .changes
-            .extend(travel.into_iter().map(|rule| Change::instant(rule, "as before", "as written now")));
+        let to = |holds| match holds {
+            Holds::AtOnce => "as written now",
+            Holds::FromTheNextStart => "as written now, from the next start or resume of the copy on",
+        };
+        let travel = travel.into_iter().map(|(rule, holds)| Change::instant(rule, "as before", to(holds)));
+        planned.changes.extend(travel);
         Ok(planned)
     }
 

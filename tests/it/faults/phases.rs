@@ -1,6 +1,8 @@
 //! The proxy, the source and a target are killed in every phase that carries rows.
 
-use shardway_tests::rows;
+use std::time::Duration;
+
+use shardway_tests::{rows, until};
 
 use super::{Trial, Which};
 
@@ -125,4 +127,41 @@ async fn a_proxy_that_starts_while_the_source_is_away_goes_on_when_it_is_back() 
     trial.reaches("Synced").await;
     trial.in_step().await;
     trial.ends_equal().await;
+}
+
+/// Pages enough to be killed between two of them.
+const LOCKING: &str = "copy.locking = true\ncopy.rows = 100\ncopy.pause_ms = 100";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locking_copy_that_is_killed_goes_on_where_it_was() {
+    for way in ["double_write = \"off\"", "double_write = \"sync\"\ncapture = \"none\""] {
+        let mut trial = Trial::open(&format!("{way}\n{LOCKING}")).await;
+        trial.run(&["move", "start", "shop"]);
+        trial.copied(500).await;
+        trial.shop.proxy.kill9();
+        trial.shop.proxy.restart().await;
+        let mut first = 0;
+        until("the copy goes on", Duration::from_secs(30), async || {
+            let of = trial.status();
+            first = of["rows_copied"].as_u64().unwrap_or(0);
+            (of["phase"] == "Copy" && of["rows_per_s"].as_f64() > Some(0.0)).then_some(())
+        })
+        .await;
+        assert!(first > 500, "it has begun anew: {first}");
+        let of = trial.status();
+        assert!(of["rows_per_s"].as_f64() < Some(1_500.0), "what was there is told as speed: {of}");
+        trial.copied(1_500).await;
+        killed_and_back_while_it_goes_on(&mut trial).await;
+        trial.reaches("Synced").await;
+        trial.in_step().await;
+        trial.ends_equal().await;
+    }
+}
+
+async fn killed_and_back_while_it_goes_on(trial: &mut Trial) {
+    let noticed = "waiting to try again";
+    let before = trial.said(noticed);
+    trial.server(Which::Target).kill9();
+    trial.says(noticed, before).await;
+    trial.server(Which::Target).restart().await;
 }

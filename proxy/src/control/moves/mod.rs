@@ -16,6 +16,7 @@ mod barrier;
 mod carried;
 mod check;
 mod cleanup;
+mod copying;
 mod counted;
 mod drift;
 mod ending;

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use shardway_migration::alerts::{self, Moment, Sample};
@@ -19,7 +18,7 @@ use shardway_migration::schedule::ScheduleReport;
 use shardway_migration::settings::MoveSettings;
 use shardway_migration::signals::CpuTimes;
 use shardway_migration::throttle::full_pace::{FullPace, Work};
-use shardway_migration::throttle::{self, Pace, Policy, Seen};
+use shardway_migration::throttle::{self, ByHand, Pace, Policy, Seen};
 use shardway_routing::topology::{Move, MoveId};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -35,6 +34,8 @@ use crate::control::store::now_s;
 use crate::shared::Snapshot;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is noted how far a copy is. What a crash loses of that are bytes and seconds that are told.
+const NOTE_EVERY_MS: u64 = 10_000;
 
 /// What is shown of a move beside its state.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +63,8 @@ struct Gauge {
     lately: Lately,
     scheduled: Scheduled,
     headroom: Headroom,
+    /// When it was noted last how far the copy is.
+    noted_ms: u64,
     away: Away,
     /// Why the move failed last.
     failed: Option<String>,
@@ -86,6 +89,7 @@ impl Gauge {
             lately: Lately::default(),
             scheduled: Scheduled::default(),
             headroom: Headroom::default(),
+            noted_ms: now_ms,
             away: Away::default(),
             failed: None,
         }
@@ -158,7 +162,15 @@ async fn look(
     let copies = known.state == State::Running { phase: Phase::Copy };
     let copy = control.moves.progress(&of.name).filter(|_| copies);
     let (progress, copying) = match &copy {
-        Some(copy) => look_at_copy(&control, of, &settings, gauge, copy, &around, now_ms),
+        Some(copy) => {
+            if now_ms.saturating_sub(gauge.noted_ms) >= NOTE_EVERY_MS {
+                gauge.noted_ms = now_ms;
+                if let Err(error) = control.moves.note_copied(&of.name, copy) {
+                    tracing::warn!(r#move = of.name, error, "how far the copy is could not be noted");
+                }
+            }
+            look_at_copy(&control, of, &settings, gauge, copy, &around, now_ms)
+        }
         None => {
             gauge.speed.rest(now_ms);
             (Progress::default(), Copying::default())
@@ -221,10 +233,6 @@ async fn raise(control: &Arc<Control>, of: &Move, gauge: &Gauge, sample: &Sample
     }
 }
 
-fn count(of: &AtomicU64) -> u64 {
-    of.load(Ordering::Relaxed)
-}
-
 /// From how the lag changes: what was applied in a second covers less than a second of the source's time when the lag
 /// grows, and more when it shrinks.
 fn written_per_s(before: Option<(f64, u64)>, lag: Reading, applied: Reading, now_ms: u64) -> Reading {
@@ -269,10 +277,13 @@ fn look_at_copy(
     around: &Around,
     now_ms: u64,
 ) -> (Progress, Copying) {
+    // Some copies have one worker, whatever anybody wants.
+    let at_most = |workers: u32| workers.min(copy.workers_max());
     let by_hand = control.hands.of(&of.name);
+    let by_hand = ByHand { parallel: by_hand.parallel.map(at_most), ..by_hand };
     let policy = Policy {
         limits: &settings.throttle,
-        parallel: settings.copy.parallel,
+        parallel: at_most(settings.copy.parallel),
         pause_ms: settings.copy.pause_ms,
         by_hand: &by_hand,
     };
@@ -283,7 +294,7 @@ fn look_at_copy(
     }
     let progress = gauge.speed.on(&copy.counts(), now_ms);
     let (busy_ms, workers) = copy.busy.spent();
-    let work = Work { rows: count(&copy.copied), busy_ms, workers };
+    let work = Work { rows: copy.rows_now(), busy_ms, workers };
     let seen = Seen {
         minute_of_day,
         replica_lag_s: around.replica_lag,
@@ -291,7 +302,7 @@ fn look_at_copy(
         history_length: around.history,
         latency_ms: gauge.lately.p95_ms(),
         disk_free_percent: around.disk,
-        rows_per_s: gauge.full_pace.on(work, u64::from(settings.copy.rows), settings.copy.parallel),
+        rows_per_s: gauge.full_pace.on(work, u64::from(settings.copy.rows), policy.parallel),
         check: around.check.clone(),
     };
     gauge.pace = throttle::decide(&seen, policy, &gauge.pace);

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,17 +11,14 @@ use shardway_migration::apply::follow::{Course, Follower, Limits, Trail};
 use shardway_migration::apply::progress::StreamName;
 use shardway_migration::apply::tail::{Tail, TailState};
 use shardway_migration::converge::Converge as _;
-use shardway_migration::copy::{self, Pace, Progress, locking};
 use shardway_migration::patience::Patience;
 use shardway_migration::phase::{Action, Event, Phase};
 use shardway_migration::report;
-use shardway_migration::settings::{Locks, MoveSettings};
 use shardway_migration::stamps;
 use shardway_migration::stream::Missed;
-use shardway_migration::tables::{self, MovingTable, WorkError};
+use shardway_migration::tables::{self, WorkError};
 use shardway_routing::gray;
 use shardway_routing::topology::{DoubleWrite, MoveId, Seen, Side, TableId, Topology};
-use tokio::sync::watch;
 
 use super::carried::conditions;
 use super::equal::{CatchUp, Repairs};
@@ -105,11 +101,7 @@ impl Moves {
         for action in actions {
             match action {
                 Action::Work(phase) => self.work(name, phase),
-                Action::Rest => {
-                    if let Some(work) = self.live().get_mut(name).and_then(|live| live.work.take()) {
-                        work.abort();
-                    }
-                }
+                Action::Rest => self.rest(name),
                 Action::Follow(side) => {
                     if let Err(error) = self.follow(name, side) {
                         tracing::error!(r#move = name, error, "the streams of a move cannot be followed");
@@ -117,6 +109,21 @@ impl Moves {
                 }
                 Action::Unfollow => self.unfollow(name).await,
             }
+        }
+    }
+
+    /// Ends the work of a phase where it is.
+    fn rest(&self, name: &str) {
+        let Some((work, progress)) =
+            self.live().get_mut(name).and_then(|live| Some((live.work.take()?, Arc::clone(&live.progress))))
+        else {
+            return;
+        };
+        work.abort();
+        if self.of(name).state.phase() == Phase::Copy
+            && let Err(error) = self.note_copied(name, &progress)
+        {
+            tracing::warn!(r#move = name, error, "how far the copy is could not be noted");
         }
     }
 
@@ -225,7 +232,7 @@ impl Moves {
             match self.phase(name, phase).await {
                 Err(error) if phase.is_patient() => {
                     self.note_failures(name, 1);
-                    patience.came_to(self.progress(name).map_or(0, |of| of.copied.load(Ordering::Relaxed)));
+                    patience.came_to(self.progress(name).map_or(0, |of| of.rows().0));
                     let work = format!("the phase {phase} of {name}");
                     self.waits(name, Some(format!("another try at {work}: {error}")));
                     patience.after(&work, error).await?;
@@ -288,70 +295,9 @@ impl Moves {
             state.epoch += 1;
             state.starts = starts;
             state.carried = carried;
+            state.copied = report::Progress::default();
             state.is_kept_by_double_write = of.double_write != DoubleWrite::Off;
         })
-    }
-
-    async fn copy(&self, name: &str, topology: &Topology, by: MoveId) -> Result<(), WorkError> {
-        let moving = Arc::new(self.moving(topology, by)?);
-        let MoveSettings { copy: settings, wait, .. } = self.settings(name);
-        let progress = Arc::new(Progress::of(&moving));
-        let pace = {
-            let mut live = self.live();
-            let live: &mut Live = live.entry(name.to_owned()).or_default();
-            live.progress = Arc::clone(&progress);
-            live.pace.send_replace(Pace {
-                concurrency: settings.parallel as usize,
-                pause: Duration::from_millis(settings.pause_ms),
-            });
-            live.pace.subscribe()
-        };
-        let limits = copy::Limits {
-            rows: settings.rows as usize,
-            bytes: usize::try_from(settings.max_bytes).unwrap_or(usize::MAX),
-            parallel: settings.parallel as usize,
-            order: settings.order,
-            wire: settings.wire,
-            wait,
-        };
-        let copied = match (topology.move_of(by).capture.seen(Side::Source), settings.locks) {
-            (Seen::ByLog | Seen::ByColumn(_), Locks::Share) => {
-                locking::run(&moving, &limits, pace, &progress).await
-            }
-            (Seen::ByLog | Seen::ByColumn(_), Locks::None) => {
-                let (tails, progress) = (self.tails(name), Arc::clone(&progress));
-                let name = format!("{name}/{}", self.of(name).epoch);
-                copy::run(&copy::Job { name, tables: moving, tails, limits, pace, progress }).await
-            }
-            (Seen::Not, _) => self.copy_under_double_write(name, &moving, &limits, pace, &progress).await,
-        };
-        let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
-        let elapsed_s = self.shown(name).progress.elapsed_s;
-        let noted = self.states.change(name, |state| {
-            state.rows_copied = count(&progress.copied);
-            state.rows_total = count(&progress.total);
-            state.copied = report::Progress { elapsed_s, ..progress.report() };
-        });
-        noted.map_err(WorkError::Stopped)?;
-        copied
-    }
-
-    /// Right only if double write carries every write from the first page to the last.
-    async fn copy_under_double_write(
-        &self,
-        name: &str,
-        moving: &[MovingTable],
-        limits: &copy::Limits,
-        pace: watch::Receiver<Pace>,
-        progress: &Progress,
-    ) -> Result<(), WorkError> {
-        locking::run(moving, limits, pace, progress).await?;
-        if self.of(name).is_kept_by_double_write {
-            return Ok(());
-        }
-        Err(WorkError::Stopped(
-            "double write was off while the rows were carried over; switch it on and start again".into(),
-        ))
     }
 
     async fn catch_up(&self, topology: &Topology, by: MoveId) -> Result<(), WorkError> {

@@ -1,0 +1,197 @@
+//! Inserting rows where they are absent. Rows that are there have come by the stream, and are as new or newer.
+//!
+//! A row of another shard under the same primary key is no such row: it is told, and nothing is taken for inserted.
+
+use std::collections::{HashMap, HashSet};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use shardway_routing::topology::Side;
+
+use crate::apply::batch::slices;
+use crate::apply::bring_in_line;
+use crate::connection::fields;
+use crate::image::write::{ABOUT_WORDS, TRUNCATED, Write};
+use crate::image::{Image, Key};
+use crate::pool::Pool;
+use crate::tables::{End, MovingTable, WorkError};
+
+/// Warnings that every server lists unless told otherwise.
+const WARNINGS_LISTED: usize = 60;
+
+/// Inserts what is absent. Returns the keys under which the end has the row of another shard.
+pub(super) async fn absent(
+    connection: &mut Conn,
+    table: &MovingTable,
+    end: &End,
+    images: &[&Image],
+) -> Result<Vec<Key>, WorkError> {
+    let shape = &table.shape;
+    let mut rivals = Vec::new();
+    let (strict, with_errors): (Vec<&Image>, Vec<&Image>) =
+        images.iter().partition(|image| shape.error_values(image) == 0);
+    for slice in slices(strict.into_iter()) {
+        connection.query_drop("SAVEPOINT slice").await?;
+        let write = shape.insert_absent(&end.table, slice.iter().copied());
+        match only_present(connection, &end.table, &write).await? {
+            Told::AllWereAbsent => {}
+            Told::Whole => {
+                rivals.extend(there(connection, table, end, &slice, Lock::None).await?.rivals);
+            }
+            Told::InPart => {
+                // So many rows were there that the server does not list them all: again, in parts that it does.
+                connection.query_drop("ROLLBACK TO SAVEPOINT slice").await?;
+                for part in slice.chunks(WARNINGS_LISTED) {
+                    rivals.extend(listed(connection, table, end, part).await?);
+                }
+            }
+        }
+    }
+    // Each error value is warned of, so these go in such parts at once; all warnings are looked at either way.
+    let mut rest = with_errors.as_slice();
+    while !rest.is_empty() {
+        let mut warnings = 0;
+        let fits = |image: &&&Image| {
+            warnings += 1 + shape.error_values(image);
+            warnings <= WARNINGS_LISTED
+        };
+        let (part, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+        rivals.extend(listed(connection, table, end, part).await?);
+        rest = later;
+    }
+    Ok(rivals)
+}
+
+/// Inserts what is absent of so few rows that the server lists every warning.
+async fn listed(
+    connection: &mut Conn,
+    table: &MovingTable,
+    end: &End,
+    images: &[&Image],
+) -> Result<Vec<Key>, WorkError> {
+    let write = table.shape.insert_absent(&end.table, images.iter().copied());
+    match only_present(connection, &end.table, &write).await? {
+        Told::AllWereAbsent => Ok(Vec::new()),
+        Told::Whole => Ok(there(connection, table, end, images, Lock::None).await?.rivals),
+        Told::InPart => Err(WorkError::Stopped(format!(
+            "{}: the server keeps the warnings of an insertion to itself; set max_error_count to at least {WARNINGS_LISTED} there",
+            end.table
+        ))),
+    }
+}
+
+/// Are rows kept from changing while they are looked at?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// The transaction has written them, or found them there, which holds them too.
+    None,
+    ForUpdate,
+}
+
+/// What an end has under some keys.
+#[derive(Debug, Default)]
+pub(super) struct There {
+    /// Rows that the source's shard key tells from those that are to come.
+    pub rivals: Vec<Key>,
+    /// The same rows, as they are or were.
+    pub ours: HashSet<Key>,
+}
+
+/// What an end has where these rows are to be. Nothing is known to be there where the primary key alone names a row.
+pub(super) async fn there(
+    connection: &mut Conn,
+    table: &MovingTable,
+    end: &End,
+    images: &[&Image],
+    lock: Lock,
+) -> Result<There, WorkError> {
+    let mut found = There::default();
+    let Some(column) = table.told_by(Side::Source).filter(|_| !images.is_empty()) else {
+        return Ok(found);
+    };
+    let (shape, name) = (&table.shape, &table.shape.columns()[column].0);
+    let wanted: HashMap<Key, &Image> = images.iter().map(|image| (shape.key_of(image), *image)).collect();
+    let keys: Vec<Key> = wanted.keys().cloned().collect();
+    let lock = if lock == Lock::ForUpdate { " FOR UPDATE" } else { "" };
+    let rest = format!("FORCE INDEX (PRIMARY) {}{lock}", shape.with_keys(&keys));
+    let rows: Vec<mysql_async::Row> = connection.query(shape.select_sparse(name, &end.table, &rest)).await?;
+    for row in rows {
+        let there = shape
+            .sparse(name, fields(row))
+            .ok_or_else(|| WorkError::Stopped(format!("a row of {} is not as its columns say", end.table)))?;
+        let key = shape.key_of(&there);
+        match wanted.get(&key) {
+            Some(image) if image.0[column] == there.0[column] => drop(found.ours.insert(key)),
+            Some(_) => found.rivals.push(key),
+            // The server found it under another spelling.
+            None => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the target's rows under such keys what the source has there. One of the two rows may be gone by now; of two
+/// that are there a person must take one away.
+pub(super) async fn settle(table: &MovingTable, rivals: &[Key]) -> Result<(), WorkError> {
+    let pool = Pool::default();
+    let mut settled = Ok(());
+    for key in rivals {
+        settled = bring_in_line(&pool, table, Side::Source, key).await;
+        if settled.is_err() {
+            break;
+        }
+    }
+    pool.close().await;
+    settled.map_err(|error| match error {
+        WorkError::OnSeveral { .. } => {
+            WorkError::Stopped(format!("{error}; then `shardway move start` goes on"))
+        }
+        other => other,
+    })
+}
+
+/// What a server tells of an insertion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    AllWereAbsent,
+    /// Some rows were there already.
+    Whole,
+    /// It does not list all of its warnings.
+    InPart,
+}
+
+/// Runs an insertion and looks at its warnings: that rows were present, and that `ENUM` columns got error values, are the
+/// only ones about rows that may be there.
+async fn only_present(connection: &mut Conn, table: &str, write: &Write) -> Result<Told, WorkError> {
+    connection.query_drop(write.sql()).await?;
+    let count = usize::from(connection.get_warnings());
+    if count == 0 && !write.is_lenient() {
+        return Ok(Told::AllWereAbsent);
+    }
+    let warnings: Vec<(String, u16, String)> = connection.query("SHOW WARNINGS").await?;
+    let (truncated, others): (Vec<_>, Vec<_>) =
+        warnings.iter().partition(|(_, code, _)| write.is_lenient() && *code == TRUNCATED);
+    let meant = |(_, code, message): &&&(String, u16, String)| {
+        !ABOUT_WORDS.contains(code) && !is_present(*code, message)
+    };
+    match others.iter().find(meant) {
+        None if warnings.len() < count => Ok(Told::InPart),
+        None if truncated.len() == write.error_values() => Ok(Told::Whole),
+        None => {
+            let told: Vec<&str> = truncated.iter().map(|(_, _, message)| message.as_str()).collect();
+            Err(WorkError::Stopped(format!("a row does not fit into {table}: {}", told.join("; "))))
+        }
+        // The other row may be about to change in the stream; if the conflict lasts, it is real.
+        Some((_, 1062, message)) => {
+            Err(WorkError::Conflict { table: table.to_owned(), message: message.clone() })
+        }
+        Some((_, _, message)) => {
+            Err(WorkError::Stopped(format!("a row does not fit into {table}: {message}")))
+        }
+    }
+}
+
+/// `Duplicate entry '…' for key 'PRIMARY'`, or `'table.PRIMARY'`.
+pub(super) fn is_present(code: u16, message: &str) -> bool {
+    code == 1062 && (message.ends_with("'PRIMARY'") || message.ends_with(".PRIMARY'"))
+}

@@ -1,0 +1,59 @@
+//! A worker's connections to the servers of the target: a transaction on each, which end together.
+
+use futures_util::future::try_join_all;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use shardway_routing::topology::Server;
+
+use super::kept::Kept;
+use super::ledger::Saved;
+use super::witness::{Witnesses, homes};
+use crate::connection::connect_writer;
+use crate::settings::Wire;
+use crate::tables::{End, MovingTable, WorkError};
+
+/// To every server of a table's target.
+pub(super) struct Writing(Vec<Branch>);
+
+pub(super) struct Branch {
+    pub server: Server,
+    /// The physical database that holds the progress rows there.
+    database: String,
+    pub connection: Conn,
+}
+
+impl Writing {
+    pub(super) async fn open(
+        table: &MovingTable,
+        witnesses: &Witnesses,
+        wire: Wire,
+    ) -> Result<Writing, WorkError> {
+        let mut branches = Vec::new();
+        for End { server, database, .. } in homes([table]) {
+            let connection = connect_writer(server, wire).await?;
+            branches.push(Branch { server: server.clone(), database: database.clone(), connection });
+        }
+        // Over connections to a server that has come back without them, rows would be saved as copied that it lost.
+        witnesses.ask().await?;
+        Ok(Writing(branches))
+    }
+
+    pub(super) fn branches(&mut self) -> impl Iterator<Item = &mut Branch> {
+        self.0.iter_mut()
+    }
+
+    /// How far the copy is when these transactions are committed.
+    pub(super) async fn save(&mut self, kept: &Kept<'_>, saved: &Saved) -> Result<(), WorkError> {
+        let saving = self
+            .0
+            .iter_mut()
+            .map(|Branch { database, connection, .. }| connection.query_drop(kept.save(database, saved)));
+        try_join_all(saving).await?;
+        Ok(())
+    }
+
+    pub(super) async fn end(&mut self, how: &'static str) -> Result<(), WorkError> {
+        try_join_all(self.0.iter_mut().map(|branch| branch.connection.query_drop(how))).await?;
+        Ok(())
+    }
+}
