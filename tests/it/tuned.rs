@@ -111,3 +111,15 @@ async fn a_move_that_the_rules_forget_leaves_no_parameter_behind() {
     shop.proxy.restart().await;
     are_in_the_end(&shop, &before).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parameter_that_no_target_has_is_found_before_anything_begins() {
+    let shop = Shop::open_moving().await;
+    shop.save("tune = { inodb_io_capacity = 200 }").await;
+    let output = shop.proxy.command(&["move", "preflight", "shop"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        !output.status.success() && text.contains("PF122") && text.contains("`inodb_io_capacity`"),
+        "{text}"
+    );
+}

@@ -11,31 +11,6 @@ use super::grants::Grants;
 use crate::image::quoted;
 use crate::replication;
 
-/// Variables that decide something; a server without one of them leaves it out.
-const VARIABLES: [&str; 21] = [
-    "binlog_expire_logs_seconds",
-    "binlog_format",
-    "binlog_order_commits",
-    "binlog_row_image",
-    "binlog_row_value_options",
-    "binlog_transaction_compression",
-    "datadir",
-    "expire_logs_days",
-    "innodb_buffer_pool_size",
-    "log_bin",
-    "log_bin_compress",
-    "log_replica_updates",
-    "log_slave_updates",
-    "lower_case_table_names",
-    "max_allowed_packet",
-    "read_only",
-    "server_id",
-    "sql_mode",
-    "super_read_only",
-    "version",
-    "wsrep_on",
-];
-
 const SYSTEM: &str = "('information_schema', 'performance_schema', 'mysql', 'sys')";
 
 pub(super) async fn ask(
@@ -44,9 +19,8 @@ pub(super) async fn ask(
     sides: Vec<Side>,
     databases: Vec<String>,
 ) -> Result<ServerFacts, mysql_async::Error> {
-    let names: Vec<String> = VARIABLES.iter().map(|name| format!("'{name}'")).collect();
-    let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", names.join(", "));
-    let variables: BTreeMap<String, String> = connection.query(sql).await?.into_iter().collect();
+    let variables = connection.query("SHOW GLOBAL VARIABLES").await?;
+    let variables: BTreeMap<String, String> = variables.into_iter().collect();
     let version = variables.get("version").cloned().unwrap_or_default();
     let flavour = Flavour::of(&version);
     if flavour == Flavour::MySql {

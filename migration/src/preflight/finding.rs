@@ -119,6 +119,7 @@ registry! {
     NAME_CASE = "PF119" "name_case" Refused Operator "the servers treat upper and lower case in table names differently", "start them with the same lower_case_table_names";
     SERVER_ID = "PF120" "server_id" Refused Never "the source has no server_id, and gives its binary log to nobody", "SET GLOBAL server_id to a number that no other server has";
     REPLICA_UNLOGGED = "PF121" "replica_unlogged" Refused Never "the source does not log what it replicates from others", "start it with log_slave_updates (log_replica_updates), or end its replication with RESET REPLICA ALL";
+    TUNE_UNKNOWN = "PF122" "tune_unknown" Refused Never "the target has no parameter of a name in `tune`", "correct the name, or take it out of `tune`";
     TABLE_MISSING = "PF201" "table_missing" Refused Never "the source has no such table", "correct `from` or the nodes in the rule file";
     NOT_INNODB = "PF202" "not_innodb" Refused Never "not an ordinary InnoDB table", "ALTER TABLE … ENGINE = InnoDB, or leave it out of the move";
     NO_PRIMARY_KEY = "PF203" "no_primary_key" Refused Never "no primary key", "give the table a primary key of integers, text or bytes";

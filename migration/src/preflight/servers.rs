@@ -49,6 +49,10 @@ pub(super) fn findings(facts: &Facts, estimate: &Estimate) -> Vec<Finding> {
         }
         findings.extend(grants(server, facts));
         findings.extend(read_only(server));
+        if server.is(Side::Target) {
+            let unknown = facts.tuned.iter().filter(|name| !server.variables.contains_key(name.as_str()));
+            findings.extend(unknown.map(|name| kind::TUNE_UNKNOWN.of(&server.backend, format!("`{name}`"))));
+        }
     }
     findings.extend(packets(facts));
     findings.extend(disks(facts, estimate));

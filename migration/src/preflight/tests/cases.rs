@@ -89,9 +89,18 @@ pub(super) const SERVERS: &[Case] = &[
         },
         &["PF111"],
     ),
-    (|f| f.tuned = vec!["innodb_io_capacity".into()], &[]),
     (
         |f| {
+            f.tuned = vec!["innodb_io_capacity".into()];
+            set(f, 1, "innodb_io_capacity", "200");
+        },
+        &[],
+    ),
+    (|f| f.tuned = vec!["inodb_io_capacity".into()], &["PF122"]),
+    (
+        |f| {
+            set(f, 1, "innodb_io_capacity", "200");
+            set(f, 1, "sync_binlog", "1");
             f.tuned = vec!["innodb_io_capacity".into(), "sync_binlog".into()];
             f.servers[1].grants = without_super();
         },
