@@ -64,7 +64,7 @@ async fn all(job: &Job, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
             let witnesses = &witnesses;
             let (copied, rows, hands) = (rows, first, None);
             let mut walk = Walk { job, number, table, source, witnesses, kept, after, copied, rows, hands };
-            walk.to_its_end(pulse, turns).await?;
+            walk.along(pulse, turns).await?;
         }
         job.progress.is_whole(number);
     }
@@ -100,7 +100,7 @@ struct Read {
 }
 
 impl Walk<'_> {
-    async fn to_its_end(&mut self, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
+    async fn along(&mut self, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
         while turns.begin(0).await == Begin::Now {
             let mut setbacks = Setbacks::new(self.job.limits.wait);
             let extent = loop {

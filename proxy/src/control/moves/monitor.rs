@@ -162,15 +162,7 @@ async fn look(
     let copies = known.state == State::Running { phase: Phase::Copy };
     let copy = control.moves.progress(&of.name).filter(|_| copies);
     let (progress, copying) = match &copy {
-        Some(copy) => {
-            if now_ms.saturating_sub(gauge.noted_ms) >= NOTE_EVERY_MS {
-                gauge.noted_ms = now_ms;
-                if let Err(error) = control.moves.note_copied(&of.name, copy) {
-                    tracing::warn!(r#move = of.name, error, "how far the copy is could not be noted");
-                }
-            }
-            look_at_copy(&control, of, &settings, gauge, copy, &around, now_ms)
-        }
+        Some(copy) => look_at_copy(&control, of, &settings, gauge, copy, &around, now_ms),
         None => {
             gauge.speed.rest(now_ms);
             (Progress::default(), Copying::default())
@@ -267,6 +259,17 @@ fn look_at_streams(gauge: &mut Gauge, streams: Option<&Streams>, without: Readin
     Following { lag_s, applied_per_s, ahead, caught_up_in_s }
 }
 
+/// Notes from time to time how far a copy is.
+fn note(control: &Control, of: &Move, gauge: &mut Gauge, copy: &copy::Progress, now_ms: u64) {
+    if now_ms.saturating_sub(gauge.noted_ms) < NOTE_EVERY_MS {
+        return;
+    }
+    gauge.noted_ms = now_ms;
+    if let Err(error) = control.moves.note_copied(&of.name, copy) {
+        tracing::warn!(r#move = of.name, error, "how far the copy is could not be noted");
+    }
+}
+
 /// Sets the pace of a copy that runs, and says how far and how fast it is.
 fn look_at_copy(
     control: &Control,
@@ -277,6 +280,7 @@ fn look_at_copy(
     around: &Around,
     now_ms: u64,
 ) -> (Progress, Copying) {
+    note(control, of, gauge, copy, now_ms);
     // Some copies have one worker, whatever anybody wants.
     let at_most = |workers: u32| workers.min(copy.workers_max());
     let by_hand = control.hands.of(&of.name);
