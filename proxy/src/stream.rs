@@ -5,11 +5,18 @@
 //! - Whoever drops a connection inside TLS tells the other end that it is over, without waiting for it.
 
 use std::io;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use socket2::TcpKeepalive;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+/// A host that has gone without a word is noticed after so long.
+const GONE_AFTER: Duration = Duration::from_secs(30);
+/// How often a connection on which nothing comes is looked after.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A connection to a client or to a backend.
 #[derive(Debug)]
@@ -27,6 +34,20 @@ impl Drop for Secured {
         // One try: a socket that takes no more is closed without a word.
         let _ = self.0.shutdown().now_or_never();
     }
+}
+
+/// Statements may take as long as they need, but not on a host that is not there any more.
+///
+/// # Errors
+/// Whatever the socket reports.
+pub fn look_after(socket: &TcpStream) -> io::Result<()> {
+    let socket = socket2::SockRef::from(socket);
+    let keepalive = TcpKeepalive::new().with_time(LOOK_EVERY).with_interval(LOOK_EVERY);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Of what is sent and not acknowledged, too.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
+    Ok(())
 }
 
 impl Stream {

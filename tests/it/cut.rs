@@ -120,6 +120,29 @@ async fn under_double_write_a_commit_of_the_source_that_is_lost_is_lost_to_the_c
     }
 }
 
+/// The server gets no `COMMIT`, and nobody is told.
+#[tokio::test]
+async fn under_double_write_a_commit_of_the_target_that_is_never_answered_is_made_good() {
+    for mode in ["sync", "strict"] {
+        let shop = carried_over(&format!("double_write = \"{mode}\"")).await;
+        let target = shop.cluster.shards[1].relay();
+        target.arm("unanswered", At::Commit, Cut::Silence);
+        let mut connection = shop.connect().await;
+        let update = "UPDATE users SET name = 'unanswered' WHERE id = 2";
+        let told = tokio::time::timeout(Duration::from_secs(60), connection.query_drop(update)).await;
+        match told.expect("an answer") {
+            Ok(()) => assert_eq!(mode, "sync"),
+            Err(error) => {
+                let (_, message) = server_error(&error);
+                assert!(mode == "strict" && message.starts_with("SHD1423"), "{mode}: {message}");
+            }
+        }
+        target.was_cut(1).await;
+        ends_equal(&shop).await;
+        assert_eq!(shop.on_shard(1, "SELECT name FROM users_2 WHERE id = 2").await, ["unanswered"]);
+    }
+}
+
 #[tokio::test]
 async fn under_double_write_a_commit_of_the_target_that_is_lost_is_made_good() {
     for (mode, lines) in

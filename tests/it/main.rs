@@ -26,6 +26,7 @@ mod drift;
 mod edges;
 mod faults;
 mod filters;
+mod frozen;
 mod gray;
 mod guards;
 mod halves;

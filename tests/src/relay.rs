@@ -36,6 +36,8 @@ pub enum Cut {
     Before,
     /// The server gets it and answers; the answer is lost.
     After,
+    /// The server never gets it, and the connection stays until the client hangs up.
+    Silence,
 }
 
 #[derive(Debug)]
@@ -143,6 +145,9 @@ async fn relay(client: TcpStream, server: TcpStream, shared: &Shared) {
         _ = tokio::io::copy(&mut from_server, &mut to_client) => None,
     };
     let Some((cut, packet)) = cut else { return };
+    if cut == Cut::Silence {
+        let _ = tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await;
+    }
     drop((from_client, to_client));
     if cut == Cut::After {
         // The server's answer says that it is done.

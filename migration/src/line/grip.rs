@@ -129,15 +129,13 @@ impl Grip {
     }
 }
 
+/// In a transaction: what a server is told while it says nothing, it may do when everybody has gone and the rows here are
+/// free again. So it takes that back; and where it was told to commit, its locks keep the rows there until it has.
 async fn by_itself(pool: &Pool, server: &Server, statement: &Write) -> Result<(), WorkError> {
     let mut connection = pool.take(server).await?;
-    if statement.is_lenient() {
-        connection.query_drop("BEGIN").await?;
-    }
+    connection.query_drop("BEGIN").await?;
     connection::write(&mut connection, statement).await.map_err(|error| error.at(server))?;
-    if statement.is_lenient() {
-        connection.query_drop("COMMIT").await?;
-    }
+    connection.query_drop("COMMIT").await?;
     pool.give(server, connection);
     Ok(())
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use shardway_routing::topology::Server;
 use tokio::net::TcpStream;
@@ -13,7 +12,7 @@ use super::pool::Class;
 use super::settings::Applied;
 use super::trust::Trust;
 use crate::buffer::Buffer;
-use crate::stream::Stream;
+use crate::stream::{self, Stream};
 use crate::wire::command::Command;
 use crate::wire::connect::{Connect, ConnectStep, Login, Security};
 use crate::wire::parse::{self, ErrPacket, OkPacket};
@@ -21,7 +20,6 @@ use crate::wire::{self, frame, scan};
 
 use super::statements::Statements;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers that the proxy itself asked for are small; this bounds a packet of them.
 const OWN_ANSWER_MAX: usize = 1 << 30;
 
@@ -102,7 +100,7 @@ impl Connection {
             connection.agree(&address).await?;
             Ok(connection)
         };
-        match tokio::time::timeout(CONNECT_TIMEOUT, opened).await {
+        match tokio::time::timeout(class.purpose.connect_max(), opened).await {
             Ok(connected) => connected,
             Err(_) => Err(ConnectError::TimedOut { address: address.clone() }),
         }
@@ -140,6 +138,7 @@ impl Connection {
         let unreachable = |error| ConnectError::Unreachable { address: address.to_owned(), error };
         let socket = TcpStream::connect((server.host.as_str(), server.port)).await.map_err(unreachable)?;
         socket.set_nodelay(true).map_err(unreachable)?;
+        stream::look_after(&socket).map_err(unreachable)?;
         let mut stream = Stream::Plain(socket);
         let mut input = Buffer::default();
         let mut login = Connect::new(Login {

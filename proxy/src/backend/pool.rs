@@ -1,6 +1,6 @@
 //! Idle connections of one worker to one server of a backend.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use super::trust::Kept;
 const WAIT: Duration = Duration::from_secs(10);
 /// Idle connections older than this are closed.
 const IDLE: Duration = Duration::from_secs(300);
+/// How long nobody asks a server for images that has not answered; then one asks, and again nobody for so long.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// What two users of a connection must agree on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,16 @@ pub enum Purpose {
     Client,
     /// Row images of the double write.
     Engine,
+}
+
+impl Purpose {
+    /// How long logging in may take. Whoever writes images holds rows.
+    pub(super) fn connect_max(self) -> Duration {
+        match self {
+            Purpose::Client => Duration::from_secs(5),
+            Purpose::Engine => Duration::from_millis(1_500),
+        }
+    }
 }
 
 /// Which of a backend's servers it is.
@@ -74,6 +86,8 @@ pub struct Pool {
     pub max: usize,
     trust: Kept,
     permits: Arc<Semaphore>,
+    /// When it did not answer somebody who writes images, or one was sent to see whether it does again.
+    silent_since: Cell<Option<Instant>>,
     idle: RefCell<Vec<Idle>>,
 }
 
@@ -109,6 +123,7 @@ impl Pool {
             max,
             trust: Kept::default(),
             permits,
+            silent_since: Cell::new(None),
             idle: RefCell::new(Vec::new()),
         }
     }
@@ -132,6 +147,9 @@ impl Pool {
     /// # Errors
     /// When the backend is down, refuses us, or has no free connection in time.
     pub async fn checkout(self: &Rc<Pool>, class: Class) -> Result<Checkout, Refusal> {
+        if class.purpose == Purpose::Engine && self.is_silent() {
+            return Err(refusal::BACKEND_DOWN.because(self.title()));
+        }
         if let Some(found) = self.take_idle(class) {
             return Ok(found);
         }
@@ -142,6 +160,25 @@ impl Pool {
         }
         let connection = self.connect(class).await?;
         Ok(self.lend(connection, class, permit))
+    }
+
+    /// Somebody who writes images was not answered: the next shall not wait as long, holding rows, for the same.
+    pub fn note_silence(&self) {
+        self.silent_since.set(Some(Instant::now()));
+        // Whether it answers is seen with a new connection.
+        self.idle.borrow_mut().retain(|idle| idle.class.purpose != Purpose::Engine);
+    }
+
+    /// Shall nobody ask for images now? Now and then one is let through.
+    fn is_silent(&self) -> bool {
+        match self.silent_since.get() {
+            None => false,
+            Some(since) if since.elapsed() < SILENCE => true,
+            Some(_) => {
+                self.silent_since.set(Some(Instant::now()));
+                false
+            }
+        }
     }
 
     /// Closes what has been idle for long.
@@ -199,11 +236,14 @@ impl Pool {
             Err(error) => {
                 let told = error.to_string();
                 tracing::warn!(backend = self.title(), error = told, "cannot connect to a backend");
-                if let ConnectError::Unfit { what, .. } = error {
+                if let ConnectError::Unfit { what, .. } = &error {
                     return Err(refusal::BACKEND_UNFIT.because(format!("{}: {what}", self.title())));
                 }
-                if !matches!(error, ConnectError::Refused { .. }) {
-                    self.health.failed(&told);
+                match (error, class.purpose) {
+                    (ConnectError::Refused { .. }, _) => {}
+                    // It may take longer than that, and be well.
+                    (ConnectError::TimedOut { .. }, Purpose::Engine) => self.note_silence(),
+                    _ => self.health.failed(&told),
                 }
                 Err(unavailable())
             }
@@ -221,6 +261,9 @@ impl Checkout {
     /// For the next user, unless its state is unknown.
     pub fn give_back(mut self) {
         if self.connection.is_reusable() {
+            if self.class.purpose == Purpose::Engine {
+                self.pool.silent_since.set(None);
+            }
             self.connection.input.shrink();
             let idle = Idle {
                 connection: self.connection,

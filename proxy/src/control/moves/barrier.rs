@@ -39,8 +39,8 @@ impl Moves {
     /// # Errors
     /// When a repair goes on for too long.
     pub async fn quiet(&self) -> Result<RwLockWriteGuard<'_, ()>, String> {
-        let quiet = tokio::time::timeout(REPAIRS_MAX, self.repairs.write()).await;
-        quiet.map_err(|_| "a repair is going on; save the file again when it has ended".to_owned())
+        let quiet = self.single.quiet(REPAIRS_MAX).await;
+        quiet.ok_or_else(|| "a repair is going on; save the file again when it has ended".to_owned())
     }
 
     /// What can be done before statements are held: makes the journals of double write that is about to begin.

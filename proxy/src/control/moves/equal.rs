@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use shardway_migration::converge::Converge;
 use shardway_migration::mismatches;
+use shardway_migration::pulse::Pulse;
 use shardway_migration::record;
 use shardway_migration::repair::report::RepairReport;
 use shardway_migration::repair::{self, Policy, Run};
@@ -41,11 +42,15 @@ impl Converge for CatchUp<'_> {
             }
             reached(Step::Converge(self.moves.of(&self.of.name).state.phase())).await;
             if self.of.double_write != DoubleWrite::Off {
-                let _same_authority = match self.repairs {
-                    Repairs::Unlocked => Some(self.moves.repairs.read().await),
-                    Repairs::Locked => None,
-                };
-                journal::catch_up(&self.moves.shared, self.moving, self.of.writes).await?;
+                let healed = || journal::catch_up(&self.moves.shared, self.moving, self.of.writes);
+                match self.repairs {
+                    Repairs::Unlocked => loop {
+                        if let Some(healed) = self.moves.single.copying_meanwhile(healed()).await {
+                            break healed?;
+                        }
+                    },
+                    Repairs::Locked => healed().await?,
+                }
             }
             Ok(())
         })
@@ -128,7 +133,7 @@ impl Moves {
     }
 
     async fn repair_found(&self, name: &str, found: Report, run: Run) -> Result<RepairReport, WorkError> {
-        let _same_authority = self.repairs.read().await;
+        let _same_authority = self.single.copying().await;
         let snapshot = self.shared.snapshot();
         let (by, of) = find(&snapshot.topology, name).map_err(WorkError::Stopped)?;
         let moving = self.moving(&snapshot.topology, by)?;
@@ -157,7 +162,9 @@ impl Moves {
         }
         let differences: Vec<_> = found.tables.into_iter().flat_map(|table| table.differences).collect();
         let policy = Policy { cap, run };
-        let report = repair::run(name, moving, authority, converge, &differences, policy).await?;
+        let pulse = Pulse::of(moving);
+        let run = repair::run(name, moving, authority, converge, &differences, policy);
+        let report = pulse.beside(pulse.during(run)).await?;
         self.keep_repaired(name, moving, report).await
     }
 

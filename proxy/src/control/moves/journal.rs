@@ -9,6 +9,7 @@ use mysql_async::prelude::Queryable as _;
 use shardway_migration::connection;
 use shardway_migration::dirty;
 use shardway_migration::heal::{self, Journal};
+use shardway_migration::pulse::Pulse;
 use shardway_migration::tables::{self, MovingTable, WorkError};
 use shardway_routing::key::KeyValue;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Side, Topology};
@@ -16,6 +17,7 @@ use shardway_routing::topology::{DoubleWrite, Move, MoveId, Side, Topology};
 use super::ending::Passed;
 use super::{find, moves};
 use crate::control::Control;
+use crate::control_connection::answer_within;
 use crate::dirty::{Dirty, Until};
 use crate::followed::Left;
 use crate::shared::Shared;
@@ -153,38 +155,62 @@ pub(in crate::control) async fn heal_always(control: Arc<Control>) {
             () = tokio::time::sleep(pause) => {}
             () = asked, if is_hopeful => {}
         }
-        let _same_authority = control.moves.repairs.read().await;
         let snapshot = control.shared.snapshot();
-        let mut is_stuck = false;
-        for (by, of) in moves(&snapshot.topology) {
-            if !is_journaled(&control, of) {
-                continue;
+        pause = match control.moves.single.copying_meanwhile(round(&control, &snapshot.topology)).await {
+            Some(Round::Stuck) => (pause * 2).min(HEAL_SELDOM),
+            Some(Round::Done) => HEAL_EVERY,
+            None => {
+                // It may have healed some.
+                moves(&snapshot.topology).for_each(|(_, of)| control.moves.endings.forget(&of.name));
+                HEAL_EVERY
             }
-            let Ok(moving) = tables::of_move(&snapshot.topology, by) else { continue };
-            let min_age = if of.double_write == DoubleWrite::Async { Duration::ZERO } else { MIN_AGE };
-            match pass(&control.shared, &moving, of.writes, min_age).await {
-                Ok(Healed { healed: 0, failed: 0 }) if of.double_write == DoubleWrite::Off => {
-                    if let Err(reason) = finish(&control, of, &moving).await {
-                        is_stuck = true;
-                        is_behind(of, &reason);
-                    }
+        };
+    }
+}
+
+/// How a pass over all journals went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    Done,
+    /// Some keys could not be healed.
+    Stuck,
+}
+
+/// One pass over the journals of every move.
+async fn round(control: &Control, topology: &Topology) -> Round {
+    let mut went = Round::Done;
+    for (by, of) in moves(topology) {
+        if !is_journaled(control, of) {
+            continue;
+        }
+        let Ok(moving) = tables::of_move(topology, by) else { continue };
+        let min_age = if of.double_write == DoubleWrite::Async { Duration::ZERO } else { MIN_AGE };
+        let pulse = Pulse::of(&moving);
+        let passed = pulse.during(pass(&control.shared, &moving, of.writes, min_age));
+        match pulse.beside(passed).await {
+            Ok(Healed { healed: 0, failed: 0 }) if of.double_write == DoubleWrite::Off => {
+                if let Err(reason) = finish(control, of, &moving).await {
+                    went = Round::Stuck;
+                    is_behind(of, &reason);
                 }
-                // What is healed now, perhaps before the error, is newer than any place that the streams were to pass.
-                Ok(Healed { failed, .. }) => {
-                    control.moves.note_failures(&of.name, failed);
-                    control.moves.endings.forget(&of.name);
-                    is_stuck |= failed > 0;
+            }
+            // What is healed now, perhaps before the error, is newer than any place that the streams were to pass.
+            Ok(Healed { failed, .. }) => {
+                control.moves.note_failures(&of.name, failed);
+                control.moves.endings.forget(&of.name);
+                if failed > 0 {
+                    went = Round::Stuck;
                 }
-                Err(error) => {
-                    control.moves.note_failures(&of.name, 1);
-                    control.moves.endings.forget(&of.name);
-                    is_stuck = true;
-                    tracing::warn!(%error, r#move = of.name, "cannot heal dirty keys");
-                }
+            }
+            Err(error) => {
+                control.moves.note_failures(&of.name, 1);
+                control.moves.endings.forget(&of.name);
+                went = Round::Stuck;
+                tracing::warn!(%error, r#move = of.name, "cannot heal dirty keys");
             }
         }
-        pause = if is_stuck { (pause * 2).min(HEAL_SELDOM) } else { HEAL_EVERY };
     }
+    went
 }
 
 /// May the journals of a move hold keys?
@@ -334,7 +360,8 @@ pub(in crate::control) async fn forget_always(control: Arc<Control>) {
                 connection.query_drop(dirty::forget(&journal.database, &tokens)).await?;
                 connection.disconnect().await
             };
-            if let Err(error) = removed.await {
+            // A server that says nothing keeps nobody from emptying the journals of others.
+            if let Err(error) = answer_within(removed).await {
                 tracing::debug!(%error, "journal entries stay until they are healed");
             }
         }

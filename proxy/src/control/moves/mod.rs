@@ -36,6 +36,7 @@ pub mod rollback;
 mod runner;
 mod schedule;
 mod shadowed;
+mod single;
 mod starts;
 mod state;
 mod tools;
@@ -76,6 +77,7 @@ pub use points::Point;
 use points::Points;
 use rollback::Rollbacks;
 pub(super) use shadowed::shadow_always;
+use single::SingleRows;
 pub use state::MoveState;
 use state::States;
 
@@ -89,9 +91,7 @@ pub struct Moves {
     settings: ArcSwap<Settings>,
     /// One event at a time.
     events: tokio::sync::Mutex<()>,
-    /// Read by whoever copies single rows from the authority, written by a change of the authority: a row that was read
-    /// under the old one must not be written under the new one.
-    repairs: tokio::sync::RwLock<()>,
+    single: SingleRows,
     /// The five checks, where they run.
     checking: check::Running,
     cleanups: leftovers::Cleanups,
@@ -194,7 +194,7 @@ impl Moves {
             live: Mutex::default(),
             settings,
             events: tokio::sync::Mutex::default(),
-            repairs: tokio::sync::RwLock::default(),
+            single: SingleRows::default(),
             checking: check::Running::default(),
             cleanups,
             endings: ending::Endings::default(),

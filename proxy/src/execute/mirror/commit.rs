@@ -8,19 +8,17 @@ use std::sync::Arc;
 
 use shardway_migration::dirty::{self, Entry};
 use shardway_migration::heal::Journal;
-use shardway_migration::image::write::{Warning, Write};
-use shardway_migration::image::{Image, ImageShape, Key, Reader, SESSION};
+use shardway_migration::image::write::Write;
+use shardway_migration::image::{Image, ImageShape, Key, Reader};
 use shardway_migration::tables::{self, End, MovingTable};
 use shardway_routing::key::KeyValue;
 use shardway_routing::refusal::{self, Refusal};
 use shardway_routing::topology::{DoubleWrite, Seen, Side, TableId, Topology};
 
+use super::other::{Committed, Others};
 use super::rivals::{self, There, Under};
 use super::{TouchedRow, garbled, text};
 use crate::backend::connection::CommandError;
-use crate::backend::settings::Reset;
-use crate::backend::vars::Vars;
-use crate::backend::{Checkout, Class, Purpose};
 use crate::dirty::Until;
 use crate::execute::behind::{Leaving, LeftRows};
 use crate::execute::finish;
@@ -82,28 +80,18 @@ pub(in crate::execute) async fn commit(
 async fn on_both_sides(session: &mut Session, touched: &[TouchedRow]) -> Result<(), Failure> {
     let view = session.worker.view();
     let mirroring = plan(session, &view, touched).await?;
-    let mut others = Vec::new();
-    let applied = match mirroring.mode {
-        DoubleWrite::Async => Ok(Applied::Later),
-        _ => apply(session, &view, &mirroring, &mut others).await.map(|()| Applied::Now),
-    };
     let strict = mirroring.mode == DoubleWrite::Strict;
-    // A branch that lost a lock may be rolled back, so nothing of the transaction may be committed.
-    let applied = match applied {
-        Err(NotTaken::Branch(failure)) => return Err(failure),
-        other => other,
-    };
-    if let Err(error) = &applied {
-        others.clear();
-        tracing::warn!(%error, strict, "the other side did not take a double write");
-        if strict {
-            return Err(match error {
-                NotTaken::Rival(table) => refusal::KEY_ON_SHARDS.because(table.clone()),
-                NotTaken::Error(_) | NotTaken::Branch(_) => refusal::MIRROR_FAILED.because(""),
+    let applied = match mirroring.mode {
+        // Healing brings the rows.
+        DoubleWrite::Async => None,
+        _ => match apply(session, &view, &mirroring).await {
+            Ok(others) => Some(others),
+            Err(why) => {
+                not_taken(why, mirroring.mode)?;
+                None
             }
-            .into());
-        }
-    }
+        },
+    };
     for (at, journal, entries) in &mirroring.noted {
         session.at(*at).run(&dirty::insert(&journal.database, entries)).await?;
     }
@@ -112,15 +100,11 @@ async fn on_both_sides(session: &mut Session, touched: &[TouchedRow]) -> Result<
     remember(&shared, &view.snapshot.topology, &mirroring.groups);
     // If it fails, whether it took place is what the journal will tell; until then the keys stay dirty.
     finish::commit_branches(session).await?;
-    let mut settled = matches!(applied, Ok(Applied::Now));
-    for mut other in others {
-        if other.connection.run("COMMIT").await.is_ok() {
-            other.give_back();
-        } else {
-            settled = false;
-        }
-    }
-    if settled {
+    let committed = match applied {
+        Some(others) => others.commit().await,
+        None => Committed::Unknown,
+    };
+    if committed == Committed::Yes {
         shared.dirty.remove(mirroring.token);
         for (_, journal, _) in mirroring.noted {
             shared.forget(journal, mirroring.token);
@@ -134,6 +118,23 @@ async fn on_both_sides(session: &mut Session, touched: &[TouchedRow]) -> Result<
     }
 }
 
+/// The other side did not take the rows: may the authority have them nevertheless?
+fn not_taken(why: NotTaken, mode: DoubleWrite) -> Result<(), Failure> {
+    // A branch that lost a lock may be rolled back, so nothing of the transaction may be committed.
+    if let NotTaken::Branch(failure) = why {
+        return Err(failure);
+    }
+    let strict = mode == DoubleWrite::Strict;
+    tracing::warn!(error = %why, strict, "the other side did not take a double write");
+    match why {
+        _ if !strict => Ok(()),
+        NotTaken::Rival(table) => Err(refusal::KEY_ON_SHARDS.because(table).into()),
+        NotTaken::Error(_) | NotTaken::Silent | NotTaken::Branch(_) => {
+            Err(refusal::MIRROR_FAILED.because("").into())
+        }
+    }
+}
+
 /// What no stream will tell a switch of, double write does.
 fn remember(shared: &Shared, topology: &Topology, groups: &[Group]) {
     for group in groups {
@@ -144,15 +145,6 @@ fn remember(shared: &Shared, topology: &Topology, groups: &[Group]) {
             shared.lately.wrote(&group.table.name, rows);
         }
     }
-}
-
-/// When the other side gets the rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Applied {
-    /// It has them, in transactions that are still open.
-    Now,
-    /// Healing brings them.
-    Later,
 }
 
 /// Reads the touched rows as they are now, under their locks, and decides what the other side gets.
@@ -254,6 +246,8 @@ fn entry(token: u64, table: &MovingTable, row: &Row) -> Entry {
 #[derive(Debug)]
 pub(super) enum NotTaken {
     Error(String),
+    /// It did not answer in time.
+    Silent,
     /// It has the row of another shard under the primary key, in this table.
     Rival(String),
     /// The authority could not be asked in the transaction itself.
@@ -270,6 +264,7 @@ impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotTaken::Error(error) => f.write_str(error),
+            NotTaken::Silent => f.write_str("it did not answer in time"),
             NotTaken::Branch(_) => f.write_str("the authority could not be asked"),
             NotTaken::Rival(table) => {
                 write!(f, "{table}: another shard has a row under the same primary key")
@@ -311,81 +306,37 @@ fn decide(group: &Group, place: usize, there: Option<&There>) -> Result<Vec<Writ
 }
 
 /// Writes to the other side, in transactions that are still open afterwards.
-async fn apply(
+async fn apply(session: &mut Session, view: &View, mirroring: &Mirroring) -> Result<Others, NotTaken> {
+    let mut nodes: Vec<(&Group, usize)> = Vec::new();
+    for group in &mirroring.groups {
+        let places = 0..group.table.ends(group.authority.other()).len();
+        nodes.extend(places.filter(|place| !group.is_there(*place)).map(|place| (group, place)));
+    }
+    // In one order for everybody: who has a connection or a row waits for later ones only.
+    let end = |(group, place): &(&Group, usize)| group.table.ends(group.authority.other())[*place].clone();
+    nodes.sort_by_cached_key(|node| (end(node).backend.0, end(node).table));
+    let mut others = Others::new(mirroring.groups.iter().map(|group| group.rows.len()).sum());
+    for (group, place) in nodes {
+        to_node(session, view, group, place, &mut others).await?;
+    }
+    Ok(others)
+}
+
+/// Writes a group's rows to a node of the other side.
+async fn to_node(
     session: &mut Session,
     view: &View,
-    mirroring: &Mirroring,
-    others: &mut Vec<Checkout>,
+    group: &Group,
+    place: usize,
+    others: &mut Others,
 ) -> Result<(), NotTaken> {
-    for group in &mirroring.groups {
-        for (place, end) in group.table.ends(group.authority.other()).iter().enumerate() {
-            if group.is_there(place) {
-                continue;
-            }
-            let there = match group.table.told_by(group.authority) {
-                Some(_) => {
-                    let at = open(session, view, end, others).await?;
-                    Some(rivals::there(session, view, group, place, &mut others[at]).await?)
-                }
-                None => None,
-            };
-            let statements = decide(group, place, there.as_ref())?;
-            if statements.is_empty() {
-                continue;
-            }
-            let at = open(session, view, end, others).await?;
-            for statement in statements {
-                write(&mut others[at], &statement).await?;
-            }
-        }
+    let there = match group.table.told_by(group.authority) {
+        Some(_) => Some(rivals::there(session, view, group, place, others).await?),
+        None => None,
+    };
+    let end = &group.table.ends(group.authority.other())[place];
+    for statement in decide(group, place, there.as_ref())? {
+        others.write(session, view, end, &statement).await?;
     }
     Ok(())
-}
-
-/// Writes rows as they are; whoever is told that they did not go in so rolls back.
-async fn write(other: &mut Checkout, write: &Write) -> Result<(), NotTaken> {
-    let count = other.connection.run(write.sql()).await?.warnings;
-    if write.is_whole(count) {
-        return Ok(());
-    }
-    let found = other.connection.rows(b"SHOW WARNINGS").await?;
-    let text = |field: Option<&Option<Vec<u8>>>| {
-        field.and_then(Option::as_ref).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-    };
-    let warning = |row: &Vec<Option<Vec<u8>>>| -> Option<Warning> {
-        Some((text(row.get(1))?.parse().ok()?, text(row.get(2))?))
-    };
-    let listed: Vec<Warning> = found.rows.iter().filter_map(warning).collect();
-    write.judged(count, &listed).map_err(NotTaken::Error)
-}
-
-/// The place of the other side's transaction for a node.
-async fn open(
-    session: &Session,
-    view: &View,
-    end: &End,
-    others: &mut Vec<Checkout>,
-) -> Result<usize, NotTaken> {
-    let pool = view.pool(end.backend);
-    if let Some(at) = others.iter().position(|other| Rc::ptr_eq(other.pool(), pool)) {
-        return Ok(at);
-    }
-    let mut other = engine(session, view, end).await?;
-    other.connection.run("BEGIN").await?;
-    others.push(other);
-    Ok(others.len() - 1)
-}
-
-/// A connection for images to a node's backend.
-pub(super) async fn engine(session: &Session, view: &View, end: &End) -> Result<Checkout, NotTaken> {
-    let class = Class { capabilities: session.class().capabilities, purpose: Purpose::Engine };
-    let mut checkout = view
-        .pool(end.backend)
-        .checkout(class)
-        .await
-        .map_err(|refusal| NotTaken::Error(refusal.to_string()))?;
-    let vars = Rc::new(Vars::of(&SESSION));
-    let prepared = checkout.connection.prepare_for(&vars, None, Reset::Allowed).await;
-    prepared.map_err(|error| NotTaken::Error(error.to_string()))?;
-    Ok(checkout)
 }

@@ -13,6 +13,7 @@
 mod commit;
 #[cfg(test)]
 mod model;
+mod other;
 mod rivals;
 mod text;
 

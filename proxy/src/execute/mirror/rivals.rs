@@ -10,9 +10,10 @@ use std::rc::Rc;
 use shardway_migration::image::{Image, Key, Reader};
 use shardway_migration::tables::{End, MovingTable};
 
-use super::commit::{Group, NotTaken, engine};
+use super::commit::{Group, NotTaken};
+use super::other::{Limit, Others};
 use crate::backend::Checkout;
-use crate::backend::connection::{Connection, Rows};
+use crate::backend::connection::Rows;
 use crate::session::Session;
 use crate::session::held::{Branch, Held};
 use crate::worker::View;
@@ -48,16 +49,18 @@ pub(super) async fn there(
     view: &View,
     group: &Group,
     place: usize,
-    other: &mut Checkout,
+    others: &mut Others,
 ) -> Result<There, NotTaken> {
     let Group { table, authority, end, rows } = group;
     let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
     let node = &table.ends(authority.other())[place];
+    let limit = others.limit;
+    let other = others.to(session, view, node).await?;
     // Only rows that are there are locked: the gaps of others belong to everybody who inserts.
-    let mut found = read(&mut other.connection, table, node, &keys, "").await?;
+    let mut found = read(limit, other, table, node, &keys, "").await?;
     if !found.is_empty() {
         let keys: Vec<Key> = found.keys().cloned().collect();
-        found = read(&mut other.connection, table, node, &keys, "FOR UPDATE").await?;
+        found = read(limit, other, table, node, &keys, "FOR UPDATE").await?;
     }
     let mut there = There { own: HashSet::new(), rivals: HashSet::new() };
     let mut of_others: HashMap<usize, Vec<Key>> = HashMap::new();
@@ -68,7 +71,7 @@ pub(super) async fn there(
         }
     }
     for (home, keys) in of_others {
-        let owned = on_shard(session, view, table, &table.ends(*authority)[home], &keys).await?;
+        let owned = on_shard(session, view, limit, table, &table.ends(*authority)[home], &keys).await?;
         for key in keys {
             let side = if owned.contains_key(&key) { &mut there.rivals } else { &mut there.own };
             side.insert(key);
@@ -81,6 +84,7 @@ pub(super) async fn there(
 async fn on_shard(
     session: &mut Session,
     view: &View,
+    limit: Limit,
     table: &MovingTable,
     end: &End,
     keys: &[Key],
@@ -94,20 +98,21 @@ async fn on_shard(
             session.at(at).rows(sql.as_bytes()).await.map_err(|error| NotTaken::Branch(error.into()))?;
         return images(Reader::Client, table, found);
     }
-    let mut asked = engine(session, view, end).await?;
-    let found = read(&mut asked.connection, table, end, keys, "").await?;
+    let mut asked = limit.engine(session, view, end).await?;
+    let found = read(limit, &mut asked, table, end, keys, "").await?;
     asked.give_back();
     Ok(found)
 }
 
 async fn read(
-    connection: &mut Connection,
+    limit: Limit,
+    other: &mut Checkout,
     table: &MovingTable,
     end: &End,
     keys: &[Key],
     lock: &str,
 ) -> Result<HashMap<Key, Image>, NotTaken> {
-    let found = connection.rows(sql(Reader::Engine, table, end, keys, lock).as_bytes()).await?;
+    let found = limit.rows(other, &sql(Reader::Engine, table, end, keys, lock)).await?;
     images(Reader::Engine, table, found)
 }
 
