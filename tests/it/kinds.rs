@@ -140,6 +140,32 @@ async fn one_table_becomes_the_first_of_many() {
     moves_on(rules, &[0]).await;
 }
 
+/// Who writes to both sides holds a connection for each: one pool has room for both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_sides_may_share_the_smallest_pool() {
+    let rules = read("1-one-table-over-many").replace("s{0..1}.", "legacy.");
+    let legacy = "[backends.legacy]\n";
+    let rules = rules.replace(legacy, &format!("{legacy}pool = {{ max = 1 }}\n"));
+    let kind = on(rules, &[0], &tables()).await;
+    kind.run(&["move", "start", "shop"]);
+    kind.reaches("Synced").await;
+    kind.save("double_write = \"strict\"").await;
+    let writers = (0..8_u64).map(|writer| {
+        let options = kind.proxy.options("app", "app", &kind.name);
+        tokio::spawn(async move {
+            let mut connection = mysql_async::Conn::new(options).await.unwrap();
+            for id in (0..10).map(|round| 8 * round + writer) {
+                let insert = format!("INSERT INTO users (id, name) VALUES ({id}, 'both')");
+                connection.query_drop(insert).await.unwrap();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    kind.run(&["move", "verify", "shop"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_to_another_server() {
     moves("2-tables-to-another-server", &[0]).await;

@@ -29,7 +29,8 @@ pub struct Class {
     pub purpose: Purpose,
 }
 
-/// Who uses a connection; the two never share one, as their session variables never agree.
+/// Who uses a connection; the two never share one, as their session variables never agree. Nor do they wait for each
+/// other's: who writes images holds a client's connection meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A client's statements.
@@ -82,10 +83,12 @@ pub struct Pool {
     pub role: Role,
     pub server: Server,
     pub health: Arc<Health>,
-    /// Connections at most.
+    /// Connections at most, for each purpose.
     pub max: usize,
     trust: Kept,
-    permits: Arc<Semaphore>,
+    /// To use a connection. Idle ones need none, so that whoever waits is told when one is given back.
+    for_clients: Arc<Semaphore>,
+    for_engine: Arc<Semaphore>,
     /// When it did not answer somebody who writes images, or one was sent to see whether it does again.
     silent_since: Cell<Option<Instant>>,
     idle: RefCell<Vec<Idle>>,
@@ -95,7 +98,6 @@ pub struct Pool {
 struct Idle {
     connection: Connection,
     class: Class,
-    permit: OwnedSemaphorePermit,
     since: Instant,
 }
 
@@ -105,16 +107,16 @@ pub struct Checkout {
     pub connection: Connection,
     pool: Rc<Pool>,
     class: Class,
-    permit: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     _in_use: InUse,
 }
 
 impl Pool {
-    /// A pool of at most `max` connections.
+    /// A pool of at most `max` connections for each purpose.
     #[must_use]
     pub fn new(of: Served, health: Arc<Health>, max: usize) -> Pool {
         let Served { backend: name, role, server } = of;
-        let permits = Arc::new(Semaphore::new(max));
+        let permits = || Arc::new(Semaphore::new(max));
         Pool {
             name,
             role,
@@ -122,7 +124,8 @@ impl Pool {
             health,
             max,
             trust: Kept::default(),
-            permits,
+            for_clients: permits(),
+            for_engine: permits(),
             silent_since: Cell::new(None),
             idle: RefCell::new(Vec::new()),
         }
@@ -150,16 +153,16 @@ impl Pool {
         if class.purpose == Purpose::Engine && self.is_silent() {
             return Err(refusal::BACKEND_DOWN.because(self.title()));
         }
-        if let Some(found) = self.take_idle(class) {
-            return Ok(found);
-        }
-        let permit = self.permit().await?;
-        // Somebody may have given one back while we waited.
-        if let Some(found) = self.take_idle(class) {
-            return Ok(found);
-        }
-        let connection = self.connect(class).await?;
-        Ok(self.lend(connection, class, permit))
+        let permit = self.permit(class.purpose).await?;
+        let connection = match self.take_idle(class) {
+            Some(idle) => idle,
+            None => {
+                self.make_room(class.purpose);
+                self.connect(class).await?
+            }
+        };
+        let _in_use = InUse::new(&self.health);
+        Ok(Checkout { connection, pool: Rc::clone(self), class, _permit: permit, _in_use })
     }
 
     /// Somebody who writes images was not answered: the next shall not wait as long, holding rows, for the same.
@@ -186,31 +189,47 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| idle.since.elapsed() < IDLE);
     }
 
-    fn take_idle(self: &Rc<Pool>, class: Class) -> Option<Checkout> {
+    fn take_idle(&self, class: Class) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(place) = idle.iter().rposition(|idle| idle.class == class) {
-            let Idle { mut connection, class, permit, .. } = idle.remove(place);
+            let Idle { mut connection, .. } = idle.remove(place);
             // A server that restarted or timed us out has closed it; that is seen without a system call.
             if connection.is_alive() {
-                return Some(self.lend(connection, class, permit));
+                return Some(connection);
             }
         }
         None
     }
 
-    fn lend(self: &Rc<Pool>, connection: Connection, class: Class, permit: OwnedSemaphorePermit) -> Checkout {
-        Checkout { connection, pool: Rc::clone(self), class, permit, _in_use: InUse::new(&self.health) }
+    /// Before a connection is made: of those that idle in other classes so many are closed that there are not too many.
+    fn make_room(&self, purpose: Purpose) {
+        let in_use = self.in_use(purpose);
+        let mut idle = self.idle.borrow_mut();
+        let of_purpose = idle.iter().filter(|idle| idle.class.purpose == purpose).count();
+        for _ in self.max..in_use + of_purpose {
+            if let Some(oldest) = idle.iter().position(|idle| idle.class.purpose == purpose) {
+                idle.remove(oldest);
+            }
+        }
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+    fn in_use(&self, purpose: Purpose) -> usize {
+        self.max.saturating_sub(self.permits(purpose).available_permits())
+    }
+
+    fn permits(&self, purpose: Purpose) -> &Arc<Semaphore> {
+        match purpose {
+            Purpose::Client => &self.for_clients,
+            Purpose::Engine => &self.for_engine,
+        }
+    }
+
+    async fn permit(&self, purpose: Purpose) -> Result<OwnedSemaphorePermit, Refusal> {
+        let permits = self.permits(purpose);
+        if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
             return Ok(permit);
         }
-        // All in use or idle in another class: an idle one makes room.
-        if !self.idle.borrow().is_empty() {
-            self.idle.borrow_mut().remove(0);
-        }
-        let waiting = Arc::clone(&self.permits).acquire_owned();
+        let waiting = Arc::clone(permits).acquire_owned();
         match tokio::time::timeout(WAIT, waiting).await {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
             Err(_) => Err(refusal::POOL_EXHAUSTED.because(self.title())),
@@ -265,12 +284,7 @@ impl Checkout {
                 self.pool.silent_since.set(None);
             }
             self.connection.input.shrink();
-            let idle = Idle {
-                connection: self.connection,
-                class: self.class,
-                permit: self.permit,
-                since: Instant::now(),
-            };
+            let idle = Idle { connection: self.connection, class: self.class, since: Instant::now() };
             self.pool.idle.borrow_mut().push(idle);
         }
     }
