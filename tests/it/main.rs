@@ -15,6 +15,7 @@ mod columns;
 mod connect;
 mod console;
 mod copies;
+mod counters;
 mod cut;
 mod databases;
 mod differential;

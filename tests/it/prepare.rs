@@ -1,11 +1,16 @@
 //! Making the targets ready, on real servers.
 
-use shardway_migration::prepare::{Indexes, What, indexes_after, raise_auto_increment, structures, tune};
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use shardway_migration::prepare::{
+    Indexes, Room, What, indexes_after, raise_auto_increment, structures, tune,
+};
 use shardway_migration::tables::WorkError;
 use shardway_migration::tally::Tally;
 use shardway_routing::rules;
 use shardway_routing::topology::{Backend, MoveId, Side, Topology};
-use shardway_tests::{On, Pair};
+use shardway_tests::{On, Pair, until};
 
 const TABLE: &str = "CREATE TABLE shop.users (id INT UNSIGNED NOT NULL AUTO_INCREMENT, \
      `a``,(` VARCHAR(10) CHARACTER SET latin1 DEFAULT '),\\'' COMMENT 'it''s\\n) AUTO_INCREMENT=7, KEY', \
@@ -18,6 +23,8 @@ const TABLE: &str = "CREATE TABLE shop.users (id INT UNSIGNED NOT NULL AUTO_INCR
 const MOVE: &str = "[tables.users]\nshard_key = \"id\"\nfunction = { kind = \"mod\", shards = 4 }\n\
      nodes = \"s{0..1}.users_{0..3}\"\n[moves.go]\ntables = [\"users\"]\nfrom = \"legacy\"\n";
 const GO: MoveId = MoveId(0);
+/// How long a definition may wait for a table.
+const WAIT: Duration = Duration::from_secs(60);
 
 fn topology(pair: &Pair, lines: &str) -> Topology {
     rules::load(&pair.rules(lines), &|_| None, 1).unwrap()
@@ -199,6 +206,32 @@ async fn refused_parameters(pair: &Pair, backend: &Backend) {
 }
 
 #[tokio::test]
+async fn a_counter_that_nobody_waits_for_any_more_is_not_raised_behind_a_reader() {
+    let pair = Pair::start(&[]).await;
+    let create =
+        "CREATE TABLE shop.settings (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, v INT) AUTO_INCREMENT = 700";
+    pair.run(On::Source, create).await;
+    let single = "[tables.settings]\nkind = \"single\"\nnodes = \"s0\"\n[moves.go]\ntables = [\"settings\"]\nfrom = \"legacy\"\n";
+    let topology = topology(&pair, single);
+    structures(&topology, GO, Indexes::Now).await.unwrap();
+    let mut reader = pair.server(On::Target).connect("shop0").await;
+    reader.query_drop("BEGIN").await.unwrap();
+    reader.query_drop("SELECT COUNT(*) FROM settings").await.unwrap();
+    let waiting = async || {
+        let sql = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for table%'";
+        pair.rows(On::Target, sql).await.remove(0)
+    };
+    let raising = tokio::spawn(async move {
+        raise_auto_increment(&topology, GO, Side::Target, Room::Exact, WAIT).await.map(drop)
+    });
+    until("a definition waits", Duration::from_secs(30), async || (waiting().await == "1").then_some(()))
+        .await;
+    raising.abort();
+    until("it waits no more", Duration::from_secs(30), async || (waiting().await == "0").then_some(())).await;
+    assert_eq!(pair.rows(On::Target, "SELECT COUNT(*) FROM shop0.settings").await, ["0"]);
+}
+
+#[tokio::test]
 async fn counters_are_raised_above_every_id_and_never_lowered() {
     let pair = Pair::start(&[]).await;
     pair.run(
@@ -210,11 +243,11 @@ async fn counters_are_raised_above_every_id_and_never_lowered() {
     let single = "[tables.settings]\nkind = \"single\"\nnodes = \"s0\"\n[moves.go]\ntables = [\"settings\"]\nfrom = \"legacy\"\n";
     let topology = topology(&pair, single);
     structures(&topology, GO, Indexes::Now).await.unwrap();
-    let raised = raise_auto_increment(&topology, GO, Side::Target).await.unwrap();
+    let raised = raise_auto_increment(&topology, GO, Side::Target, Room::Exact, WAIT).await.unwrap();
     assert_eq!(raised.iter().map(|raised| (raised.from, raised.to)).collect::<Vec<_>>(), [(1, 701)]);
-    assert_eq!(raise_auto_increment(&topology, GO, Side::Target).await.unwrap(), []);
+    assert_eq!(raise_auto_increment(&topology, GO, Side::Target, Room::Exact, WAIT).await.unwrap(), []);
     pair.run(On::Target, "INSERT INTO shop0.settings (v) VALUES (1)").await;
     assert_eq!(pair.rows(On::Target, "SELECT id FROM shop0.settings").await, ["701"]);
-    let back = raise_auto_increment(&topology, GO, Side::Source).await.unwrap();
+    let back = raise_auto_increment(&topology, GO, Side::Source, Room::Exact, WAIT).await.unwrap();
     assert_eq!(back.iter().map(|raised| (raised.from, raised.to)).collect::<Vec<_>>(), [(701, 702)]);
 }

@@ -15,7 +15,7 @@ mod tests;
 pub mod tune;
 
 pub(crate) use counters::next_id;
-pub use counters::{Raised, raise_auto_increment};
+pub use counters::{Raised, Room, raise_auto_increment};
 pub use indexes::indexes_after;
 
 use mysql_async::Conn;

@@ -216,8 +216,8 @@ impl Moves {
         moving: &[MovingTable],
         deadline: Deadline,
     ) -> Result<(), String> {
-        let starts =
-            deadline.bound("the servers had not answered", starts(before, of, by, new, moving)).await??;
+        let starts = starts(before, of, by, new, moving, deadline);
+        let starts = deadline.bound("the servers had not answered", starts).await??;
         reached(Step::Position).await;
         {
             // From here on no event but the switch's own counts, so what is asked now stays so.

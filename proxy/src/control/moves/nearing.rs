@@ -5,10 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use shardway_migration::prepare::Room;
 use shardway_migration::tables::{self, MovingTable, WorkError};
 use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, Side, Topology};
 
+use super::starts::make_room;
 use super::{Moves, journal, moves};
 use crate::control::deadline::Deadline;
 
@@ -18,6 +20,9 @@ const SHARE: u32 = 3;
 const PATIENCE: u32 = 5;
 /// That time at most.
 const PATIENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How long a counter of the side that is about to own writes waits for who reads the table.
+const DEFINITION_WAIT: Duration = Duration::from_secs(1);
 
 impl Moves {
     /// Catches up, again and again, until a hold of this length is likely to be enough.
@@ -30,6 +35,10 @@ impl Moves {
                 && is_brought_together(of, after)
             {
                 let deadline = Deadline::after((limit * PATIENCE).min(PATIENCE_MAX));
+                // Under the hold there is little left to raise, and a definition that waits for a long reader keeps
+                // everybody else waiting.
+                let room = make_room(of.owners(), after, by, new, Room::Ahead, DEFINITION_WAIT).await;
+                room.map_err(|error| format!("moves.{}: counters were not raised: {error}", after.name))?;
                 // Of the old rules no columns are known right after a start.
                 let moving = tables::of_move(new, by).map_err(|refusal| refusal.to_string())?;
                 self.near_one(of, &moving, limit / SHARE, deadline).await?;

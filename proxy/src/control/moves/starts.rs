@@ -1,14 +1,16 @@
 //! Where the streams of a move begin.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use shardway_migration::position::Position;
-use shardway_migration::prepare;
+use shardway_migration::prepare::{self, Room};
 use shardway_migration::stamps;
 use shardway_migration::stream;
 use shardway_migration::tables::MovingTable;
 use shardway_routing::topology::{Move, MoveId, Owners, Seen, Server, Side, Topology};
 
+use crate::control::deadline::Deadline;
 use crate::control_connection;
 
 /// Makes room for new numbers on a side that is about to own writes and did not own any, and tells where the streams of
@@ -19,20 +21,34 @@ pub(super) async fn starts(
     by: MoveId,
     new: &Topology,
     moving: &[MovingTable],
+    deadline: Deadline,
 ) -> Result<BTreeMap<String, Position>, String> {
+    // Before the positions are noted: a stream must not find the change of a definition.
+    make_room(before, of, by, new, Room::Exact, deadline.left()).await?;
     let mut starts = BTreeMap::new();
     for side in of.owners().sides() {
-        // Before the positions are noted: a stream must not find the change of a definition.
-        if !before.include(side) {
-            let raised = prepare::raise_auto_increment(new, by, side).await;
-            for raised in raised.map_err(|error| error.to_string())? {
-                let (backend, table, next) = (raised.backend, raised.table, raised.to);
-                tracing::info!(r#move = of.name, backend, table, next, "a counter was raised");
-            }
-        }
         starts.extend(positions(new, of, moving, side).await?);
     }
     Ok(starts)
+}
+
+/// Raises the counters of a side that is about to own writes and does not own any yet.
+pub(super) async fn make_room(
+    before: Owners<'_>,
+    of: &Move,
+    by: MoveId,
+    new: &Topology,
+    room: Room,
+    wait: Duration,
+) -> Result<(), String> {
+    for side in of.owners().sides().filter(|side| !before.include(*side)) {
+        let raised = prepare::raise_auto_increment(new, by, side, room, wait).await;
+        for raised in raised.map_err(|error| error.to_string())? {
+            let (backend, table, next) = (raised.backend, raised.table, raised.to);
+            tracing::info!(r#move = of.name, backend, table, next, "a counter was raised");
+        }
+    }
+    Ok(())
 }
 
 /// The servers that a side's rows are read from, with the backend's name, each once.
