@@ -14,6 +14,9 @@ use crate::tables::WorkError;
 /// A row that is locked although it is not there stays away.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 
+/// Waits for no gaps between rows, and keeps nobody else from them.
+pub const NO_GAPS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
 /// A connection on which nothing has come for so long is looked after: a host that has gone without a word is noticed.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -110,7 +113,7 @@ pub async fn within_time(options: OptsBuilder) -> Result<Conn, mysql_async::Erro
 /// See [`connect`].
 pub async fn connect_writer(server: &Server, wire: Wire) -> Result<Conn, WorkError> {
     let mut connection = connect_over(server, wire).await?;
-    connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+    connection.query_drop(NO_GAPS).await?;
     Ok(connection)
 }
 

@@ -11,12 +11,13 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::{Server, Side};
 
-use crate::connection::connect;
+use crate::connection::{connect, connect_writer};
 use crate::dirty::{self, Entry, Stored};
 use crate::image::Key;
 use crate::image::write::Write;
 use crate::line::{self, LotDone, LotSize};
 use crate::pool::Pool;
+use crate::settings::Wire;
 use crate::tables::{MovingTable, WorkError};
 
 /// Entries looked at in one pass.
@@ -98,7 +99,7 @@ pub async fn newest(journal: &Journal) -> Result<Option<u64>, WorkError> {
 /// # Errors
 /// Whatever the server reports; error 1205 when such a transaction takes long.
 pub async fn noted(journal: &Journal, tokens: &[u64]) -> Result<HashSet<u64>, WorkError> {
-    let mut connection = connect(&journal.server).await?;
+    let mut connection = connect_writer(&journal.server, Wire::Plain).await?;
     let noted: Vec<u64> = connection.query(dirty::noted(&journal.database, tokens)).await?;
     connection.disconnect().await?;
     Ok(noted.into_iter().collect())

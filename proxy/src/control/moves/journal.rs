@@ -357,6 +357,7 @@ pub(in crate::control) async fn forget_always(control: Arc<Control>) {
             batch.retain(|(of, _)| *of != journal);
             let removed = async {
                 let mut connection = connection::connect(&journal.server).await?;
+                connection.query_drop(connection::NO_GAPS).await?;
                 connection.query_drop(dirty::forget(&journal.database, &tokens)).await?;
                 connection.disconnect().await
             };
