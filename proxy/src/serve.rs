@@ -99,6 +99,10 @@ async fn work(shared: Arc<Shared>, mut inbox: UnboundedReceiver<Arrival>, sessio
             }
         }
     });
+    tokio::task::spawn_local({
+        let worker = Rc::clone(&worker);
+        async move { worker.warm_always().await }
+    });
     while let Some((stream, peer)) = inbox.recv().await {
         let registered = shared.enter_session(peer);
         let (worker, sessions) = (Rc::clone(&worker), Arc::clone(&sessions));

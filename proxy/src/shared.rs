@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::backend::health::Health;
 use crate::backend::replicas::{Moment, Replica, Replicas};
+use crate::backend::warm::Warmth;
 use crate::config::Config;
 use crate::control::alarm::Alarm;
 use crate::dirty::{DirtyKeys, Until};
@@ -113,6 +114,7 @@ pub struct Shared {
     /// By backend name.
     health: DashMap<String, Arc<Health>>,
     pub replicas: Replicas,
+    pub warmth: Warmth,
     pub metrics: Metrics,
     pub alarm: Alarm,
     server: ArcSwap<Announced>,
@@ -182,6 +184,7 @@ impl Shared {
             sessions: DashMap::new(),
             health: DashMap::new(),
             replicas,
+            warmth: Warmth::default(),
             metrics,
             alarm: Alarm::default(),
             server: ArcSwap::from_pointee(Announced::new(announced, UTF8MB4, SessionCharset::default())),

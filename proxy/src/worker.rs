@@ -4,10 +4,12 @@
 //! shape takes no lock.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
+use futures_util::future::join_all;
 use shardway_routing::lex::{Lexed, Quoting, ServerVersion};
 use shardway_routing::merge::RowProtocol;
 use shardway_routing::plan::{self, Context, Plan};
@@ -16,6 +18,7 @@ use shardway_routing::topology::{BackendId, Server};
 use crate::backend::Pool;
 use crate::backend::health::Health;
 use crate::backend::pool::{Role, Served};
+use crate::backend::warm::Wish;
 use crate::session::Told;
 use crate::shared::{Shared, Snapshot};
 
@@ -67,6 +70,17 @@ impl Worker {
         Rc::clone(&view)
     }
 
+    /// Makes connections that clients are about to need, whenever somebody asks for them.
+    pub async fn warm_always(&self) {
+        let mut wishes = self.shared.warmth.wishes();
+        while wishes.changed().await.is_ok() {
+            let Some(wish) = wishes.borrow_and_update().clone() else { continue };
+            self.view().warm(&wish).await;
+            // Nobody may wait any more.
+            let _ = wish.done.send(());
+        }
+    }
+
     /// Closes connections that have idled for long.
     pub fn reap(&self) {
         self.view.borrow().every_pool().for_each(|pool| pool.reap());
@@ -96,6 +110,17 @@ impl View {
 
     fn every_pool(&self) -> impl Iterator<Item = &Rc<Pool>> {
         self.pools.iter().flat_map(|of| std::iter::once(&of.primary).chain(&of.replicas))
+    }
+
+    async fn warm(&self, wish: &Wish) {
+        let primaries = |names: &BTreeSet<String>| {
+            let pools = self.pools.iter().map(|of| &of.primary);
+            pools.filter(|pool| names.contains(&pool.name)).cloned().collect::<Vec<_>>()
+        };
+        let from = primaries(&wish.from);
+        let Some(class) = from.iter().find_map(|pool| pool.last_client()) else { return };
+        let wanted = from.iter().map(|pool| pool.of_clients()).sum();
+        join_all(primaries(&wish.to).iter().map(|pool| pool.warm(class, wanted))).await;
     }
 
     /// Of the backend's primary.

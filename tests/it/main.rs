@@ -80,4 +80,5 @@ mod twins;
 mod types;
 mod unfit;
 mod verify;
+mod warm;
 mod watched;

@@ -12,6 +12,7 @@ pub mod settings;
 pub mod statements;
 pub mod trust;
 pub mod vars;
+pub mod warm;
 
 pub use connection::{CommandError, Connection};
 pub use pool::{Checkout, Class, Pool, Purpose};

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use shardway_routing::refusal::{self, Refusal};
 use shardway_routing::topology::Server;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -91,6 +92,8 @@ pub struct Pool {
     for_engine: Arc<Semaphore>,
     /// When it did not answer somebody who writes images, or one was sent to see whether it does again.
     silent_since: Cell<Option<Instant>>,
+    /// As the last client wanted one.
+    last_client: Cell<Option<Class>>,
     idle: RefCell<Vec<Idle>>,
 }
 
@@ -127,6 +130,7 @@ impl Pool {
             for_clients: permits(),
             for_engine: permits(),
             silent_since: Cell::new(None),
+            last_client: Cell::new(None),
             idle: RefCell::new(Vec::new()),
         }
     }
@@ -150,8 +154,12 @@ impl Pool {
     /// # Errors
     /// When the backend is down, refuses us, or has no free connection in time.
     pub async fn checkout(self: &Rc<Pool>, class: Class) -> Result<Checkout, Refusal> {
-        if class.purpose == Purpose::Engine && self.is_silent() {
-            return Err(refusal::BACKEND_DOWN.because(self.title()));
+        match class.purpose {
+            Purpose::Client => self.last_client.set(Some(class)),
+            Purpose::Engine if self.is_silent() => {
+                return Err(refusal::BACKEND_DOWN.because(self.title()));
+            }
+            Purpose::Engine => {}
         }
         let permit = self.permit(class.purpose).await?;
         let connection = match self.take_idle(class) {
@@ -163,6 +171,32 @@ impl Pool {
         };
         let _in_use = InUse::new(&self.health);
         Ok(Checkout { connection, pool: Rc::clone(self), class, _permit: permit, _in_use })
+    }
+
+    /// The class of which a client wanted one last.
+    #[must_use]
+    pub fn last_client(&self) -> Option<Class> {
+        self.last_client.get()
+    }
+
+    /// Clients' connections that are open, in use or idle.
+    #[must_use]
+    pub fn of_clients(&self) -> usize {
+        let idle = self.idle.borrow();
+        let idle = idle.iter().filter(|idle| idle.class.purpose == Purpose::Client).count();
+        self.in_use(Purpose::Client) + idle
+    }
+
+    /// Opens connections of a client's class until there are so many, or as many as there may be.
+    pub async fn warm(&self, class: Class, wanted: usize) {
+        let lacking = wanted.min(self.max).saturating_sub(self.of_clients());
+        let opened = (0..lacking).map(async |_| {
+            let Ok(_permit) = self.for_clients.try_acquire() else { return };
+            // Why not is in the log.
+            let Ok(connection) = self.connect(class).await else { return };
+            self.idle.borrow_mut().push(Idle { connection, class, since: Instant::now() });
+        });
+        join_all(opened).await;
     }
 
     /// Somebody who writes images was not answered: the next shall not wait as long, holding rows, for the same.

@@ -24,6 +24,9 @@ const PATIENCE_MAX: Duration = Duration::from_secs(30);
 /// How long a counter of the side that is about to own writes waits for who reads the table.
 const DEFINITION_WAIT: Duration = Duration::from_secs(1);
 
+/// How long connections may take that clients will need.
+const WARM_MAX: Duration = Duration::from_secs(1);
+
 impl Moves {
     /// Catches up, again and again, until a hold of this length is likely to be enough.
     ///
@@ -42,9 +45,22 @@ impl Moves {
                 // Of the old rules no columns are known right after a start.
                 let moving = tables::of_move(new, by).map_err(|refusal| refusal.to_string())?;
                 self.near_one(of, &moving, limit / SHARE, deadline).await?;
+                self.warm(of, after, new, &moving).await;
             }
         }
         Ok(())
+    }
+
+    /// Clients shall find connections where they go.
+    async fn warm(&self, before: &Move, after: &Move, topology: &Topology, moving: &[MovingTable]) {
+        let backends = |side| {
+            let ends = moving.iter().flat_map(move |table| table.ends(side));
+            ends.map(|end| topology.backend(end.backend).name.clone()).collect()
+        };
+        for side in after.owners().sides().filter(|side| !before.owners().include(*side)) {
+            let workers = self.shared.config.workers;
+            self.shared.warmth.ask(workers, backends(side.other()), backends(side), WARM_MAX).await;
+        }
     }
 
     async fn near_one(
