@@ -109,12 +109,13 @@ mod tests {
     }
 
     /// Workers do `rounds` of two steps, each so many ticks long, under paces of so many ticks each; the most that were at
-    /// work at once under each, those apart that were at it when it came.
+    /// work at once under each, once those were done that had begun before it.
     async fn most(paces: &[usize], rounds: usize, (step_ticks, pace_ticks): (usize, usize)) -> Vec<usize> {
         let (sender, pace) = watch::channel(at_once(paces[0]));
         let turns = Turns::new(&pace);
         let (left, working, at) = (AtomicUsize::new(rounds), AtomicUsize::new(0), AtomicUsize::new(0));
-        let seen: Vec<AtomicUsize> = paces.iter().map(|_| AtomicUsize::new(0)).collect();
+        // One place more, for what begins while a pace comes.
+        let seen: Vec<AtomicUsize> = (0..=paces.len()).map(|_| AtomicUsize::new(0)).collect();
         let step = async || {
             let turn = turns.take().await;
             let now = working.fetch_add(1, Ordering::SeqCst) + 1;
@@ -136,6 +137,7 @@ mod tests {
         let change = async {
             for (place, pace) in paces.iter().enumerate().skip(1) {
                 ticks(pace_ticks).await;
+                at.store(paces.len(), Ordering::SeqCst);
                 sender.send_replace(at_once(*pace));
                 ticks(2 * step_ticks).await;
                 at.store(place, Ordering::SeqCst);
@@ -143,7 +145,7 @@ mod tests {
         };
         let all = futures_util::future::join_all((0..64).map(work));
         turns.during(async { tokio::join!(all, change) }).await;
-        seen.into_iter().map(AtomicUsize::into_inner).collect()
+        seen.into_iter().take(paces.len()).map(AtomicUsize::into_inner).collect()
     }
 
     #[tokio::test]

@@ -40,12 +40,14 @@ fn a_file_that_says_nothing_has_the_defaults() {
 fn every_key_of_a_copy_is_read() {
     let copy = moved(
         "copy = { rows = 500, max_bytes = \"256 KiB\", parallel = 2, pause_ms = \"1 s\", order = \"desc\", \
-         column = \"placed_at\", since = \"2024-01-01\", until = \"2024-07-01 12:00:00\", locking = true, \
+         column = \"placed_at\", since = \"2024-01-01\", until = \"2024-07-01 12:00:00\", locking = false, \
          compress = true, indexes = \"after_copy\", where = { orders = \"status <> 'closed'\" } }",
     )
     .copy;
     assert_eq!((copy.rows, copy.max_bytes, copy.parallel, copy.pause_ms), (500, 262_144, 2, 1_000));
-    assert_eq!((copy.order, copy.locks), (Order::Descending, Locks::Share));
+    assert_eq!((copy.order, copy.locks), (Order::Descending, Locks::None));
+    let locking = moved("copy = { locking = true, order = \"asc\" }").copy;
+    assert_eq!((locking.locks, locking.parallel), (Locks::Share, 1));
     assert_eq!((copy.wire, copy.indexes), (Wire::Compressed, Indexes::AfterCopy));
     let span = copy.span.unwrap();
     assert_eq!((span.column.as_str(), span.since.as_deref()), ("placed_at", Some("2024-01-01")));
