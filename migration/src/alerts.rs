@@ -10,13 +10,15 @@
 //! Nothing is done here: who asks gets the edges and the rule's actions. States live in memory; after a restart every
 //! alert starts quiet and fires anew.
 
+pub mod own;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::reading::Reading;
 use crate::settings::metric::{ALL, Metric, Unknown};
-use crate::settings::{Action, AlertRule, Comparison, Condition, Level};
+use crate::settings::{AlertRule, Level};
 
 /// Everything measured of a move at one time. What is not there is [`Reading::NotNow`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -215,35 +217,6 @@ impl Alerts {
     }
 }
 
-/// The alert that nobody has to write: a move has failed, for this reason.
-#[must_use]
-pub fn failed(reason: &str) -> AlertRule {
-    AlertRule {
-        when: Condition { metric: Metric::Failed, comparison: Comparison::Greater, bound: 0.0 },
-        text: "failed > 0".to_owned(),
-        hold_ms: 0,
-        level: Level::Critical,
-        message: format!("the move has stopped and needs a person: {reason}"),
-        actions: vec![Action::Log],
-    }
-}
-
-/// The alert that nobody has to write: a stream is not followed.
-#[must_use]
-pub fn away(waits_for: &str) -> AlertRule {
-    AlertRule {
-        when: Condition { metric: Metric::StreamAwayFor, comparison: Comparison::Greater, bound: 60.0 },
-        text: "stream_away_for > 60 s".to_owned(),
-        hold_ms: 0,
-        level: Level::Critical,
-        message: format!(
-            "a stream of the move is not followed, so the other side falls behind, and what the server's log does not \
-             keep would be lost: {waits_for}"
-        ),
-        actions: vec![Action::Log],
-    }
-}
-
 fn shown(rule: &AlertRule, reading: Reading) -> String {
     match reading {
         Reading::Is(value) => rule.when.metric.meter().quantity.show(value),
@@ -257,6 +230,7 @@ mod tests {
     use proptest::prelude::{Just, Strategy, prop, prop_oneof, proptest};
 
     use super::*;
+    use crate::settings::{Action, Condition};
 
     fn rule(when: &str, hold_ms: u64) -> AlertRule {
         AlertRule {
@@ -356,7 +330,7 @@ mod tests {
         let mut seen = Vec::new();
         for (reason, reading) in [("away", 1.0), ("away", 0.0), ("full", 1.0), ("full", 1.0), ("full", 0.0)] {
             let sample = Sample::default().with(Metric::Failed, Reading::Is(reading));
-            let raised = alerts.on(&[failed(reason)], "shop", &sample, Moment::default());
+            let raised = alerts.on(&[own::failed(reason)], "shop", &sample, Moment::default());
             seen.extend(raised.into_iter().map(|raised| (raised.edge, raised.rule.message)));
         }
         let told = |reason: &str| format!("the move has stopped and needs a person: {reason}");

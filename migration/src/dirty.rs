@@ -3,6 +3,8 @@
 //! It lies beside the authority's rows, so that an entry commits with the write it speaks of. Entries are removed only
 //! once the other side has committed the row as it is. Pure: this makes SQL text and reads its answers.
 
+use std::time::Duration;
+
 use crate::image::{Key, hex, quoted};
 
 /// The journal's table, in every physical database that has authority over moving rows.
@@ -25,6 +27,8 @@ pub struct Entry {
 pub struct Stored {
     pub id: u64,
     pub entry: Entry,
+    /// Since it was noted, by the clock of its server.
+    pub age: Duration,
 }
 
 fn table(database: &str) -> String {
@@ -97,20 +101,25 @@ pub fn noted(database: &str, tokens: &[u64]) -> String {
 #[must_use]
 pub fn select(database: &str, after: u64, min_age_ms: u64, limit: usize) -> String {
     format!(
-        "SELECT id, token, HEX(table_name), HEX(row_key), HEX(shard_keys) FROM {} \
+        "SELECT id, token, HEX(table_name), HEX(row_key), HEX(shard_keys), \
+         CAST(GREATEST(TIMESTAMPDIFF(MICROSECOND, created, CURRENT_TIMESTAMP(3)), 0) AS UNSIGNED) FROM {} \
          WHERE id > {after} AND created <= CURRENT_TIMESTAMP(3) - INTERVAL {} MICROSECOND ORDER BY id LIMIT {limit}",
         table(database),
         min_age_ms * 1000
     )
 }
 
+/// A row of [`select`].
+pub type Selected = (u64, u64, String, String, String, u64);
+
 /// Reads a row of [`select`]. `None`: somebody else has written into the journal.
 #[must_use]
-pub fn decode(id: u64, token: u64, table: &str, key: &str, shard_keys: &str) -> Option<Stored> {
+pub fn decode((id, token, table, key, shard_keys, age_us): &Selected) -> Option<Stored> {
     let table = String::from_utf8(crate::image::unhex(table.as_bytes())?).ok()?;
     let key = Key(unpack(&crate::image::unhex(key.as_bytes())?)?);
     let shard_keys = unpack(&crate::image::unhex(shard_keys.as_bytes())?)?;
-    Some(Stored { id, entry: Entry { token, table, key, shard_keys } })
+    let entry = Entry { token: *token, table, key, shard_keys };
+    Some(Stored { id: *id, entry, age: Duration::from_micros(*age_us) })
 }
 
 /// Every part after its length.
@@ -145,10 +154,10 @@ mod tests {
             key: Key(vec![b"5".to_vec(), Vec::new()]),
             shard_keys: vec![b"\x01\x02".to_vec()],
         };
-        let decoded =
-            decode(1, 7, &hex(b"shop.orders"), &hex(&pack(&entry.key.0)), &hex(&pack(&entry.shard_keys)));
-        assert_eq!(decoded, Some(Stored { id: 1, entry }));
-        assert_eq!(decode(1, 7, "zz", "", ""), None);
+        let packed = |parts: &[Vec<u8>]| hex(&pack(parts));
+        let row = (1, 7, hex(b"shop.orders"), packed(&entry.key.0), packed(&entry.shard_keys), 2_500);
+        assert_eq!(decode(&row), Some(Stored { id: 1, entry, age: Duration::from_micros(2_500) }));
+        assert_eq!(decode(&(1, 7, "zz".to_owned(), String::new(), String::new(), 0)), None);
         assert_eq!(unpack(&[0, 0, 0, 9, 1]), None);
     }
 }

@@ -50,14 +50,14 @@ pub fn journals(tables: &[MovingTable], authority: Side) -> Vec<Journal> {
 ///
 /// # Errors
 /// Whatever the server reports.
-pub async fn all(journal: &Journal) -> Result<Vec<Entry>, WorkError> {
+pub async fn all(journal: &Journal) -> Result<Vec<Stored>, WorkError> {
     let mut found = Vec::new();
     let mut after = 0;
     loop {
         let batch = entries(journal, after, 0).await?;
         let Some(last) = batch.last() else { return Ok(found) };
         after = last.id;
-        found.extend(batch.into_iter().map(|stored| stored.entry));
+        found.extend(batch);
     }
 }
 
@@ -111,11 +111,11 @@ async fn read(
     after: u64,
     min_age_ms: u64,
 ) -> Result<Vec<Stored>, WorkError> {
-    let rows: Vec<(u64, u64, String, String, String)> =
+    let rows: Vec<dirty::Selected> =
         connection.query(dirty::select(&journal.database, after, min_age_ms, BATCH)).await?;
-    let decoded = rows.into_iter().map(|(id, token, table, key, shard_keys)| {
-        dirty::decode(id, token, &table, &key, &shard_keys)
-            .ok_or_else(|| WorkError::Stopped(format!("the journal's entry {id} cannot be read")))
+    let decoded = rows.iter().map(|row| {
+        let unread = || WorkError::Stopped(format!("the journal's entry {} cannot be read", row.0));
+        dirty::decode(row).ok_or_else(unread)
     });
     decoded.collect()
 }
@@ -278,6 +278,8 @@ async fn one(work: &Work<'_>, table: &MovingTable, entries: &[Stored]) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -290,6 +292,7 @@ mod tests {
                 key: Key(vec![key.to_vec()]),
                 shard_keys: Vec::new(),
             },
+            age: Duration::ZERO,
         };
         let keys = by_key(vec![
             stored(1, "shop.users", b"1"),

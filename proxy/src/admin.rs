@@ -50,6 +50,7 @@ pub async fn start(control: Arc<Control>, address: SocketAddr) -> std::io::Resul
         .route("/api/moves/{name}/resume", post(resume_move))
         .route("/api/moves/{name}/finish", post(finish_move))
         .route("/api/moves/{name}/cleanup", post(cleanup_move))
+        .route("/api/moves/{name}/repair", post(repair_move))
         .merge(back::routes())
         .route_layer(middleware::from_fn(to_the_end));
     let api = Router::new()
@@ -62,7 +63,6 @@ pub async fn start(control: Arc<Control>, address: SocketAddr) -> std::io::Resul
         .route("/api/moves/{name}/preflight", post(preflight_move))
         .route("/api/moves/{name}/check", get(last_check).post(check_move))
         .route("/api/moves/{name}/verify", post(verify_move))
-        .route("/api/moves/{name}/repair", post(repair_move))
         .route("/api/moves/{name}/throttle", post(throttle_move))
         .merge(changes)
         .layer(middleware::from_fn_with_state(Arc::clone(&control), authorize));

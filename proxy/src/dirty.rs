@@ -44,13 +44,18 @@ pub enum Until {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extent {
     pub keys: u64,
-    /// How long the oldest has been dirty, as far as this process knows.
+    /// How long the oldest has been dirty.
     pub oldest: Option<Duration>,
 }
 
 impl DirtyKeys {
     /// Keys of a transaction. A token that is known gets no further ones.
     pub fn add(&self, token: u64, keys: Vec<Dirty>, until: Until) {
+        self.add_aged(token, keys, until, Duration::ZERO);
+    }
+
+    /// The same, of one that has been dirty for so long.
+    pub fn add_aged(&self, token: u64, keys: Vec<Dirty>, until: Until, age: Duration) {
         let dashmap::Entry::Vacant(vacant) = self.transactions.entry(token) else { return };
         for key in &keys {
             let mut count = self.keys.entry(key.clone()).or_insert(0);
@@ -59,7 +64,8 @@ impl DirtyKeys {
             }
             *count += 1;
         }
-        vacant.insert(Transaction { keys, until, since: Instant::now() });
+        let now = Instant::now();
+        vacant.insert(Transaction { keys, until, since: now.checked_sub(age).unwrap_or(now) });
     }
 
     /// Both sides hold the rows of a transaction.

@@ -41,6 +41,14 @@ async fn keys_that_somebody_holds_do_not_keep_the_others_back() {
     }
     connection.query_drop("DELETE FROM users WHERE id BETWEEN 402 AND 802").await.unwrap();
     dirty_keys(&shop, 400).await;
+    let age = |of: &Shop| of.of_move()["dirty_age_s"].as_f64();
+    until("the oldest is old", Duration::from_secs(30), async || {
+        age(&shop).is_some_and(|age| age > 2.0).then_some(())
+    })
+    .await;
+    shop.proxy.kill9_and_restart().await;
+    dirty_keys(&shop, 400).await;
+    assert!(age(&shop) > Some(2.0), "a restart makes nothing younger");
     let mut holder = shop.cluster.legacy.connect(&shop.name).await;
     holder.query_drop("BEGIN").await.unwrap();
     // One that is there, and one that was deleted and may come back.

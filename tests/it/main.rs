@@ -25,6 +25,7 @@ mod documents;
 mod double_write;
 mod drift;
 mod edges;
+mod emergency;
 mod faults;
 mod filters;
 mod frozen;

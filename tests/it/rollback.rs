@@ -10,7 +10,7 @@ use shardway_tests::{Shop, rows, until};
 use super::moving::shop;
 
 /// What a command prints as JSON, and whether it succeeded.
-fn json(shop: &Shop, arguments: &[&str]) -> (Value, bool) {
+pub(super) fn json(shop: &Shop, arguments: &[&str]) -> (Value, bool) {
     let output = shop.proxy.command(&[arguments, &["--json"]].concat());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let read = serde_json::from_str(&text);
@@ -168,7 +168,7 @@ async fn a_rollback_that_a_crash_interrupts_runs_again() {
 }
 
 /// A shop on servers of its own whose target owns writes.
-async fn switched_alone() -> Shop {
+pub(super) async fn switched_alone() -> Shop {
     let shop = Shop::open_moving_alone().await;
     let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
     legacy.query_drop(Load::shared_rows()).await.unwrap();
@@ -335,27 +335,6 @@ async fn an_emergency_with_a_silent_target_does_not_wait_for_it() {
     assert_eq!(shop.on_shard(0, "SELECT name FROM users_1 WHERE id = 505").await, ["both"]);
     assert!(rule_file(&shop).contains("double_write = \"off\""), "{}", rule_file(&shop));
     drop(open);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emergency_goes_before_a_switch_that_is_under_way() {
-    let shop = switched_alone().await;
-    let planned = shop.proxy.status()["rules"]["desired_version"].as_u64().unwrap() + 1;
-    shop.proxy.stop_at("Drain");
-    shop.proxy.save_rules(&shop.moving_rules("hold_ms = 60000"));
-    shop.proxy.is_at("Drain", 1).await;
-    let (ended, is_done) = json(&shop, &["move", "rollback", "shop", "--emergency"]);
-    shop.proxy.go_on();
-    assert!(is_done, "{ended}");
-    let traffic = ended["steps"][0]["seconds"].as_f64().unwrap();
-    assert!(traffic < 15.0, "it has waited for the switch: {ended}");
-    let mut client = shop.connect().await;
-    client.query_drop("UPDATE users SET name = 'source' WHERE id = 501").await.unwrap();
-    let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
-    assert_eq!(rows(&mut legacy, "SELECT name FROM users WHERE id = 501").await.unwrap(), ["source"]);
-    let status = shop.proxy.status();
-    assert!(status["rules"]["in_force_version"].as_u64() > Some(planned), "the switch was undone: {status}");
-    assert!(shop.proxy.log().contains("an emergency rollback goes first"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

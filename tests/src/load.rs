@@ -239,7 +239,8 @@ impl Client {
 
     async fn opens_an_account(&mut self) {
         let id = Client::first(self.number);
-        while self.journal.rows.get(&id).is_none_or(|row| row.sure.is_none()) {
+        let is_open = |journal: &Journal| journal.rows.get(&id).is_some_and(|row| row.sure.is_some());
+        while !is_open(&self.journal) && !self.stop.load(Ordering::Relaxed) {
             // Where the answer was lost, it may be there.
             let insert = format!("INSERT IGNORE INTO users (id, name) VALUES ({id}, 'v0')");
             if self.run_one(&insert).await.is_ok() {

@@ -360,6 +360,8 @@ fn run(flavour: Flavour, folder: &Path, port: u16, options: &[String]) -> Child 
         "--innodb-flush-log-at-trx-commit=2",
         "--innodb-flush-method=nosync",
         "--performance-schema=OFF",
+        // Several proxies and their tests share one.
+        "--max-connections=1000",
     ]);
     command.args(["--max-allowed-packet=64M", "--secure-file-priv="]);
     if flavour == Flavour::MySql {

@@ -20,7 +20,7 @@ pub(super) struct Ledger {
 /// What is saved of a table's copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Saved {
-    /// Everything up to here is there, or from here up where the walk goes down. `None` with `is_whole`: everything.
+    /// Everything up to here is there, or from here up where the walk goes down. `None`, and all is there: everything.
     pub up_to: Option<Key>,
     pub rows: u64,
     pub state: Extent,

@@ -47,8 +47,8 @@ pub async fn run(job: &Job) -> Result<(), WorkError> {
 }
 
 async fn all(job: &Job, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
-    count(job, pulse).await?;
     let witnesses = pulse.during(Witnesses::open(&job.tables)).await?;
+    count(job, pulse).await?;
     for (number, table) in job.tables.iter().enumerate() {
         for source in table.origins(Side::Source) {
             // Everything up to a key is there, however it came, so the other way to copy may go on from here.
@@ -64,9 +64,9 @@ async fn all(job: &Job, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
             let witnesses = &witnesses;
             let (copied, rows, hands) = (rows, first, None);
             let mut walk = Walk { job, number, table, source, witnesses, kept, after, copied, rows, hands };
-            walk.along(pulse, turns).await?;
+            witnesses.beside(walk.along(pulse, turns)).await?;
         }
-        job.progress.is_whole(number);
+        job.progress.note_whole(number);
     }
     // Nobody looks back at what was copied.
     pulse.during(witnesses.settle()).await

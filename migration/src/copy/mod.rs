@@ -172,7 +172,7 @@ impl Progress {
         self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_whole(&self, table: usize) {
+    fn note_whole(&self, table: usize) {
         if let Some(of) = self.tables.get(table) {
             of.is_whole.store(true, Ordering::Relaxed);
         }
@@ -249,17 +249,19 @@ pub async fn run(job: &Job) -> Result<(), WorkError> {
 }
 
 async fn all(job: &Job, pulse: &Pulse) -> Result<(), WorkError> {
-    count(job, pulse).await?;
+    // First: while a target is away, nobody counts the rows of the source again and again.
     let witnesses = pulse.during(Witnesses::open(&job.tables)).await?;
+    count(job, pulse).await?;
     for (number, table) in job.tables.iter().enumerate() {
         for source in table.origins(Side::Source) {
             let tail = job.tails.iter().find(|tail| tail.server().is_same_process(&source.server));
             let tail =
                 tail.ok_or_else(|| WorkError::Stopped(format!("no stream follows {}", source.table)))?;
             let witnesses = &witnesses;
-            chunk::table(job, chunk::Source { number, table, source, tail, pulse, witnesses }).await?;
+            let source = chunk::Source { number, table, source, tail, pulse, witnesses };
+            witnesses.beside(chunk::table(job, source)).await?;
         }
-        job.progress.is_whole(number);
+        job.progress.note_whole(number);
     }
     // Nobody looks back at what was copied.
     pulse.during(witnesses.settle()).await

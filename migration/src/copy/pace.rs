@@ -69,11 +69,18 @@ impl Turns {
     /// Returns when worker number `worker` may begin something new.
     pub(super) async fn begin(&self, worker: usize) -> Begin {
         let (mut pace, mut over) = (self.pace.clone(), self.is_over.subscribe());
+        let is_over = async { over.wait_for(|over| *over).await.is_ok() };
+        let may = async {
+            let is_told = pace.wait_for(|pace| worker < pace.concurrency).await.is_ok();
+            if !is_told {
+                // Nobody sets the pace any more: the copy is about to be dropped too. It is not at its end.
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             biased;
-            Ok(_) = over.wait_for(|over| *over) => Begin::Never,
-            Ok(_) = pace.wait_for(|pace| worker < pace.concurrency) => Begin::Now,
-            else => Begin::Never,
+            _ = is_over => Begin::Never,
+            () = may => Begin::Now,
         }
     }
 

@@ -32,8 +32,17 @@ impl Setbacks {
         if error.is_away() {
             return progress.wait(&mut self.patience, &format!("copying {table}"), error).await;
         }
-        if !error.is_passing() || self.tries == TRIES {
+        if !error.is_passing() {
             return Err(error);
+        }
+        if self.tries == TRIES {
+            return Err(match error {
+                // Two rows that want the same for so long are for a person to settle.
+                WorkError::Conflict { .. } | WorkError::OnSeveral { .. } => {
+                    WorkError::Stopped(error.to_string())
+                }
+                error => error,
+            });
         }
         self.tries += 1;
         tracing::debug!(table, %error, tries = self.tries, "a part of a table is copied again");

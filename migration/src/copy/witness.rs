@@ -23,6 +23,7 @@ use crate::tables::{End, MovingTable, WorkError};
 pub const TABLE: &str = "shardway_settled";
 /// A server that takes longer to say that it is there is as good as gone.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// A connection to every server of the target.
 #[derive(Debug)]
@@ -33,7 +34,8 @@ struct Witness {
     server: Server,
     /// A physical database of the move there.
     database: String,
-    connection: Mutex<Conn>,
+    /// Taken out while it is asked: an answer that nobody has read would be taken for the next one.
+    connection: Mutex<Option<Conn>>,
 }
 
 /// The physical tables of the target, one for each server.
@@ -52,7 +54,7 @@ impl Witnesses {
     pub(super) async fn open(tables: &[MovingTable]) -> Result<Witnesses, WorkError> {
         let mut witnesses = Vec::new();
         for End { server, database, .. } in homes(tables) {
-            let connection = Mutex::new(connect(server).await?);
+            let connection = Mutex::new(Some(connect(server).await?));
             witnesses.push(Witness { server: server.clone(), database: database.clone(), connection });
         }
         Ok(Witnesses(witnesses))
@@ -64,13 +66,31 @@ impl Witnesses {
     /// Some server may have; this passes.
     pub(super) async fn ask(&self) -> Result<(), WorkError> {
         for witness in &self.0 {
-            let asked = async { witness.connection.lock().await.query_drop("DO 0").await };
-            match tokio::time::timeout(ANSWER_MAX, asked).await {
+            match tokio::time::timeout(ANSWER_MAX, witness.run("DO 0")).await {
                 Ok(answer) => answer.map_err(|error| witness.is_gone(&error.to_string()))?,
                 Err(_) => return Err(witness.is_gone("it does not answer")),
             }
         }
         Ok(())
+    }
+
+    /// Does the work, and asks now and then meanwhile: what is idle for long, servers and those in front of them close.
+    pub(super) async fn beside<T>(
+        &self,
+        work: impl Future<Output = Result<T, WorkError>>,
+    ) -> Result<T, WorkError> {
+        let watch = async {
+            loop {
+                tokio::time::sleep(ASK_EVERY).await;
+                if let Err(error) = self.ask().await {
+                    return error;
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            error = watch => Err(error),
+        }
     }
 
     /// Returns when everything that was committed before the call is on disk.
@@ -85,8 +105,7 @@ impl Witnesses {
                 format!("CREATE TABLE IF NOT EXISTS {table} (id INT NOT NULL PRIMARY KEY) ENGINE = InnoDB"),
                 format!("DROP TABLE IF EXISTS {table}"),
             ] {
-                let done = witness.connection.lock().await.query_drop(definition).await;
-                done.map_err(|error| match WorkError::from(error) {
+                witness.run(&definition).await.map_err(|error| match error {
                     error if error.is_away() => witness.is_gone(&error.to_string()),
                     error => error.at(&witness.server),
                 })?;
@@ -97,6 +116,16 @@ impl Witnesses {
 }
 
 impl Witness {
+    async fn run(&self, statement: &str) -> Result<(), WorkError> {
+        let mut place = self.connection.lock().await;
+        let mut connection = place
+            .take()
+            .ok_or_else(|| WorkError::Interrupted("its last answer was not waited for".into()))?;
+        connection.query_drop(statement).await?;
+        *place = Some(connection);
+        Ok(())
+    }
+
     fn is_gone(&self, why: &str) -> WorkError {
         let Server { host, port, .. } = &self.server;
         WorkError::Interrupted(format!(

@@ -1,6 +1,6 @@
 //! A worker's connections to the servers of the target: a transaction on each, which end together.
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Server;
@@ -48,12 +48,16 @@ impl Writing {
             .0
             .iter_mut()
             .map(|Branch { database, connection, .. }| connection.query_drop(kept.save(database, saved)));
-        try_join_all(saving).await?;
-        Ok(())
+        all(join_all(saving).await)
     }
 
+    /// `COMMIT` or `ROLLBACK`.
     pub(super) async fn end(&mut self, how: &'static str) -> Result<(), WorkError> {
-        try_join_all(self.0.iter_mut().map(|branch| branch.connection.query_drop(how))).await?;
-        Ok(())
+        all(join_all(self.0.iter_mut().map(|branch| branch.connection.query_drop(how))).await)
     }
+}
+
+/// The first error, once every server has answered: an answer that nobody reads would be taken for the next one.
+fn all(answers: Vec<Result<(), mysql_async::Error>>) -> Result<(), WorkError> {
+    Ok(answers.into_iter().collect::<Result<(), _>>()?)
 }

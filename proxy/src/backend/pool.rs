@@ -187,9 +187,11 @@ impl Pool {
         self.in_use(Purpose::Client) + idle
     }
 
-    /// Opens connections of a client's class until there are so many, or as many as there may be.
+    /// Opens connections of a client's class until there are so many, or half of those that there may be besides: clients who
+    /// come meanwhile shall not wait for them.
     pub async fn warm(&self, class: Class, wanted: usize) {
         let lacking = wanted.min(self.max).saturating_sub(self.of_clients());
+        let lacking = lacking.min(self.for_clients.available_permits().div_ceil(2));
         let opened = (0..lacking).map(async |_| {
             let Ok(_permit) = self.for_clients.try_acquire() else { return };
             // Why not is in the log.
@@ -204,6 +206,11 @@ impl Pool {
         self.silent_since.set(Some(Instant::now()));
         // Whether it answers is seen with a new connection.
         self.idle.borrow_mut().retain(|idle| idle.class.purpose != Purpose::Engine);
+    }
+
+    /// Somebody who writes images was answered.
+    pub fn note_answer(&self) {
+        self.silent_since.set(None);
     }
 
     /// Shall nobody ask for images now? Now and then one is let through.

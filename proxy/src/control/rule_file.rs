@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use shardway_migration::settings::{self, Settings};
 use shardway_routing::document::Problem;
 use shardway_routing::rules;
-use shardway_routing::topology::{Backend, Move, Tls, Topology};
+use shardway_routing::topology::{Backend, Move, Seen, Side, Tls, Topology};
 
 use super::moves::servers;
 use crate::backend::trust;
@@ -23,7 +23,9 @@ pub fn load(file: &Path, text: &str, version: u64) -> Result<(Topology, Settings
     match (rules::load(text, &variable, version), settings::load(text)) {
         (Ok(mut topology), Ok(settings)) => {
             topology.settle(&folder(file));
-            let problems = authorities(&topology).into_iter().chain(unmeasured(&topology, &settings));
+            let problems = authorities(&topology).into_iter();
+            let problems =
+                problems.chain(unmeasured(&topology, &settings)).chain(forgetful(&topology, &settings));
             let lines: Vec<String> =
                 problems.map(|problem| format!("{}: {problem}", file.display())).collect();
             if lines.is_empty() { Ok((topology, settings)) } else { Err(lines.join("\n")) }
@@ -56,6 +58,23 @@ fn authorities(topology: &Topology) -> Vec<String> {
         Tls::Off | Tls::Required => None,
     };
     topology.backends.iter().filter_map(problem).collect()
+}
+
+/// Targets that may forget what they have committed, where no stream would bring it once more.
+fn forgetful(topology: &Topology, settings: &Settings) -> Vec<String> {
+    const FLUSH: &str = "innodb_flush_log_at_trx_commit";
+    let problem = |of: &Move| {
+        let value = settings.moves.get(&of.name)?.tune.get(FLUSH)?;
+        let is_unseen = of.capture.seen(Side::Source) == Seen::Not;
+        (is_unseen && value != "1").then(|| {
+            format!(
+                "moves.{}.tune.{FLUSH}: with capture = \"none\" nothing brings back what the target forgets when it dies, so \
+                 it stays as it is",
+                of.name
+            )
+        })
+    };
+    topology.moves.iter().filter_map(problem).collect()
 }
 
 /// Limits of a copy that would never be passed, since there is nothing to measure.
@@ -159,5 +178,22 @@ mod tests {
         let error = load(Path::new("r.toml"), &rules(""), 1).unwrap_err();
         assert!(error.contains("moves.m.throttle.replica_lag_s") && error.contains("replicas"), "{error}");
         load(Path::new("r.toml"), &rules("replicas = [{ url = \"mysql://u@h:3/d\" }]"), 1).unwrap();
+    }
+
+    #[test]
+    fn a_target_that_may_forget_needs_a_stream() {
+        let rules = |lines: &str| {
+            format!(
+                "[backends.a]\nprimary = \"mysql://u@h:1/d\"\n[backends.b]\nprimary = \"mysql://u@h:2/d\"\n\
+                 [databases.shop]\ndefault = \"a\"\n[tables.t]\nkind = \"single\"\nnodes = \"b\"\n\
+                 [moves.m]\ntables = [\"t\"]\nfrom = \"a\"\n{lines}\n"
+            )
+        };
+        let none = "capture = \"none\"\ndouble_write = \"sync\"";
+        let tuned = |value: u8| format!("tune.innodb_flush_log_at_trx_commit = {value}");
+        let error = load(Path::new("r.toml"), &rules(&format!("{none}\n{}", tuned(2))), 1).unwrap_err();
+        assert!(error.contains("moves.m.tune.innodb_flush_log_at_trx_commit"), "{error}");
+        load(Path::new("r.toml"), &rules(&format!("{none}\n{}", tuned(1))), 1).unwrap();
+        load(Path::new("r.toml"), &rules(&tuned(2)), 1).unwrap();
     }
 }

@@ -23,7 +23,6 @@ use shardway_routing::topology::{Move, Topology};
 use shardway_routing::transition::{Change, Hold, Transition, transition};
 use tokio::sync::{RwLockWriteGuard, watch};
 
-use self::at_once::Emergency;
 use super::columns::{Ask, Attached, Columns};
 use super::deadline::Deadline;
 use super::history::{History, Version};
@@ -44,8 +43,8 @@ pub struct RuleStore {
     moves: Arc<Moves>,
     /// Held while a version is brought into force.
     changing: tokio::sync::Mutex<()>,
-    /// Somebody waits to change the rules at once.
-    emergency: watch::Sender<Emergency>,
+    /// How many wait to change the rules at once.
+    emergency: watch::Sender<usize>,
     columns: Columns,
     stored: Stored,
     /// Whether a backend has told its version yet.
@@ -119,7 +118,7 @@ impl RuleStore {
             shared,
             moves,
             changing: tokio::sync::Mutex::new(()),
-            emergency: watch::Sender::new(Emergency::No),
+            emergency: watch::Sender::new(0),
             columns,
             stored: Stored::default(),
             is_announced,
@@ -144,6 +143,14 @@ impl RuleStore {
                 Ok(version)
             }
             Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// A change was refused: the rules that it began with are desired again, unless somebody has changed them since.
+    pub async fn take_back(&self, text: &str) {
+        let _changing = self.changing.lock().await;
+        if self.is_in_force(text) {
+            self.desire_what_is_in_force(text);
         }
     }
 

@@ -29,7 +29,8 @@ async fn every_limit_holds_a_copy_back() {
     let mut busy = Vec::new();
     for _ in 0..3 {
         let mut connection = shop.cluster.legacy.connect("").await;
-        busy.push(tokio::spawn(async move { connection.query_drop("SELECT SLEEP(600)").await }));
+        busy.push(connection.id());
+        tokio::spawn(async move { connection.query_drop("SELECT SLEEP(600)").await });
     }
     for (limit, why) in [
         ("history_length = 5", "history list is"),
@@ -43,7 +44,9 @@ async fn every_limit_holds_a_copy_back() {
     }
     assert_eq!(shop.of_move()["pace"]["state"], "stopped", "going slower does not empty a disk");
     reading.query_drop("COMMIT").await.unwrap();
-    busy.into_iter().for_each(|connection| connection.abort());
+    for connection in busy {
+        reading.query_drop(format!("KILL {connection}")).await.unwrap();
+    }
     let metrics = || shop.proxy.get("/metrics").unwrap();
     let value = |name: &str| {
         let start = format!("shardway_{name}{{move=\"shop\"}} ");

@@ -257,7 +257,8 @@ impl Moves {
         let followed: Vec<String> = self.live().keys().cloned().collect();
         for name in followed.iter().filter(|name| new.moves.iter().all(|of| of.name != **name)) {
             self.unfollow(name).await;
-            self.live().remove(name);
+            let work = self.live().remove(name).and_then(|live| live.work);
+            work.inspect(tokio::task::JoinHandle::abort);
         }
         for (_, of) in moves(new) {
             self.unguard(of);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use shardway_migration::connection;
-use shardway_migration::dirty;
+use shardway_migration::dirty::{self, Stored};
 use shardway_migration::heal::{self, Journal};
 use shardway_migration::pulse::Pulse;
 use shardway_migration::tables::{self, MovingTable, WorkError};
@@ -131,13 +131,15 @@ async fn load(shared: &Shared, topology: &Topology, by: MoveId) -> Result<(), St
     let moving = tables::of_move(topology, by).map_err(|refusal| refusal.to_string())?;
     for journal in heal::journals(&moving, topology.move_of(by).writes) {
         let entries = heal::all(&journal).await;
-        let mut transactions: HashMap<u64, Vec<Dirty>> = HashMap::new();
-        for entry in entries.map_err(|error| format!("reading dirty keys: {error}"))? {
+        let mut transactions: HashMap<u64, (Vec<Dirty>, Duration)> = HashMap::new();
+        for Stored { entry, age, .. } in entries.map_err(|error| format!("reading dirty keys: {error}"))? {
             let key = entry.shard_keys.first().and_then(|key| KeyValue::from_canonical(key));
-            transactions.entry(entry.token).or_default().push((entry.table, key));
+            let (keys, oldest) = transactions.entry(entry.token).or_default();
+            keys.push((entry.table, key));
+            *oldest = age.max(*oldest);
         }
-        for (token, keys) in transactions {
-            shared.dirty.add(token, keys, Until::Healed);
+        for (token, (keys, age)) in transactions {
+            shared.dirty.add_aged(token, keys, Until::Healed, age);
         }
     }
     Ok(())
@@ -155,12 +157,14 @@ pub(in crate::control) async fn heal_always(control: Arc<Control>) {
             () = tokio::time::sleep(pause) => {}
             () = asked, if is_hopeful => {}
         }
-        let snapshot = control.shared.snapshot();
-        pause = match control.moves.single.copying_meanwhile(round(&control, &snapshot.topology)).await {
+        // Rules of before the wait may name another authority, and its rows would be written over newer ones.
+        let healing = async { round(&control, &control.shared.snapshot().topology).await };
+        pause = match control.moves.single.copying_meanwhile(healing).await {
             Some(Round::Stuck) => (pause * 2).min(HEAL_SELDOM),
             Some(Round::Done) => HEAL_EVERY,
             None => {
                 // It may have healed some.
+                let snapshot = control.shared.snapshot();
                 moves(&snapshot.topology).for_each(|(_, of)| control.moves.endings.forget(&of.name));
                 HEAL_EVERY
             }

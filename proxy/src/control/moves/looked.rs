@@ -121,7 +121,7 @@ impl Away {
 
     /// The alert that every move has one of whose streams was not followed.
     pub(super) fn rule(&self) -> Option<AlertRule> {
-        self.waits_for.as_deref().map(alerts::away)
+        self.waits_for.as_deref().map(alerts::own::away)
     }
 }
 

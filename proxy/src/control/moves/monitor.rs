@@ -215,7 +215,7 @@ async fn look(
 
 /// Tells who must be told.
 async fn raise(control: &Arc<Control>, of: &Move, gauge: &Gauge, sample: &Sample, now: Moment) {
-    let failed = gauge.failed.as_deref().map(alerts::failed);
+    let failed = gauge.failed.as_deref().map(alerts::own::failed);
     let own = gauge.headroom.rule().into_iter().chain(failed).chain(gauge.away.rule());
     let rules = with_own(&control.store.settings().alerts, own);
     if let Demand::Pause(reason) = control.shared.alarm.on(&rules, &of.name, sample, now)

@@ -13,7 +13,7 @@ mod work;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shardway_migration::phase::{Phase, State};
 use shardway_migration::verify::Mode;
@@ -32,6 +32,9 @@ pub use report::{Ask, Manner, Outcome, Rollback, StepReport, StepState};
 
 /// The alert of an emergency.
 pub const ALERT: &str = "emergency_rollback";
+/// How long a planned rollback may take to give way to an emergency.
+const ENDS_MAX: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The last rollback of every move.
 #[derive(Debug)]
@@ -116,6 +119,14 @@ impl Moves {
 /// Why it did not begin.
 pub async fn rollback(control: &Arc<Control>, name: &str, ask: Ask) -> Result<Rollback, String> {
     let point = admitted(control, name, &ask)?;
+    if ask.manner == Manner::Emergency {
+        // A planned one that waits for something ends.
+        let _emergency = control.store.declare_emergency();
+        let until = Instant::now() + ENDS_MAX;
+        while control.moves.is_rolling_back(name) && Instant::now() < until {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
     {
         let mut running = control.moves.rollbacks.running();
         if running.contains_key(name) {
@@ -273,7 +284,9 @@ impl Course<'_> {
             return self.step("validate", async { Ok(Told::Skipped(why.to_owned())) }).await;
         }
         let mode = self.record.ask.verify.clone().unwrap_or_else(|| "hash".to_owned());
-        self.step("validate", work::validate(control, name, &mode)).await
+        let validated =
+            async { control.store.unless_emergency(work::validate(control, name, &mode)).await.flatten() };
+        self.step("validate", validated).await
     }
 
     /// Restores beside the source's tables, where that is asked for.
@@ -281,7 +294,9 @@ impl Course<'_> {
         let (point, ask) = (self.point.clone(), self.record.ask.clone());
         // Of a rollback that a crash interrupted; it is there already.
         let mut restored = self.record.restored.clone();
-        let done = work::data(self.control, self.name, point.as_ref(), &ask, &mut restored);
+        let (control, name) = (self.control, self.name);
+        let done = work::data(control, name, point.as_ref(), &ask, &mut restored);
+        let done = async { control.store.unless_emergency(done).await.flatten() };
         self.step("data", done).await?;
         self.record.restored = restored;
         self.note();

@@ -268,7 +268,7 @@ async fn carry_out(control: &Control, of: &Move, reads: u16, why: &str) -> Resul
     let after = traffic::edited(&before, &of.name, &wish)?;
     // In force first: the watcher then finds nothing to do, and the history says who it was.
     if let Err(error) = control.store.apply(&after, &format!("schedule: {why}")).await {
-        control.store.apply(&before, "schedule: taken back").await?;
+        control.store.take_back(&before).await;
         return Err(error);
     }
     rule_file::replace(file, &after).map_err(|error| format!("{error:#}"))

@@ -12,7 +12,9 @@ impl RuleStore {
         let _changing = self.changing.lock().await;
         let mut topology = self.shared.snapshot().topology.clone();
         let unconfirmed = self.lock().unconfirmed.clone();
-        let attached = self.columns.attach(&self.shared, &mut topology, &unconfirmed, Ask::Answering).await;
+        let attached = self.columns.attach(&self.shared, &mut topology, &unconfirmed, Ask::Answering);
+        // Somebody will ask again.
+        let Ok(attached) = self.unless_emergency(attached).await else { return };
         self.announce(&attached);
         if attached.changed > 0 {
             self.shared.publish(topology);

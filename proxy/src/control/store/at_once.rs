@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use shardway_routing::rules;
 use shardway_routing::topology::{Owners, Side, TableId, Topology};
 use shardway_routing::transition::transition;
-use tokio::sync::MutexGuard;
+use tokio::sync::watch;
 
 use super::{RuleStore, gate_name};
 use crate::control::moves::Parting;
@@ -24,51 +24,68 @@ const HOLD: Duration = Duration::from_secs(1);
 /// How long single rows that are being healed may take.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Whether somebody waits for the rules to change at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Emergency {
-    No,
-    Declared,
+/// An emergency that waits for the rules to be its own, or for somebody to give way to it.
+pub struct Emergency<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Emergency<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
+    }
 }
 
 impl RuleStore {
-    /// Brings a text into force that takes a move's traffic to the source, whatever the other servers do. Returns the
-    /// version in force.
+    /// Brings what `edit` makes of the rules in force into force: a text that takes one move's traffic to the source,
+    /// whatever the other servers do. Returns the text before and the one after; they are the same where nothing was to be
+    /// done.
     ///
     /// # Errors
-    /// When the text is wrong, or changes more than an emergency may.
-    pub async fn at_once(&self, text: &str, name: &str, why: &str) -> Result<u64, String> {
-        let _changing = self.at_once_changing().await;
-        let version = self.desire(text);
-        match self.force(text, version, name, why).await {
+    /// When the text cannot be made, or may not be.
+    pub async fn at_once(
+        &self,
+        name: &str,
+        why: &str,
+        edit: impl FnOnce(&str) -> Result<String, String>,
+    ) -> Result<(String, String), String> {
+        let _changing = {
+            let _emergency = self.declare_emergency();
+            self.changing.lock().await
+        };
+        let before = self.in_force().ok_or("no rules are in force")?.text;
+        let after = edit(&before)?;
+        if after == before {
+            return Ok((before, after));
+        }
+        let version = self.desire(&after);
+        match self.force(&after, version, name, why).await {
             Ok(()) => {
                 self.lock().last_error = None;
                 tracing::warn!(version, why, "rules are in force at once");
-                Ok(version)
+                Ok((before, after))
             }
             Err(error) => Err(self.failed(error)),
         }
     }
 
-    /// Nobody else changes the rules any more. A change that has not come to its point of no return is undone.
-    async fn at_once_changing(&self) -> MutexGuard<'_, ()> {
-        self.emergency.send_replace(Emergency::Declared);
-        let changing = self.changing.lock().await;
-        self.emergency.send_replace(Emergency::No);
-        changing
+    /// While this is there, changes that have not come to their point of no return end, and are undone.
+    pub fn declare_emergency(&self) -> Emergency<'_> {
+        self.emergency.send_modify(|waiting| *waiting += 1);
+        Emergency(&self.emergency)
     }
 
-    /// Does the work, unless somebody wants other rules at once; then it is dropped where it is.
+    /// Does the work, unless somebody declares an emergency; then it is dropped where it is, and what it has begun is for
+    /// the caller to undo.
     ///
     /// # Errors
     /// That it was.
-    pub(super) async fn unless_emergency<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+    pub async fn unless_emergency<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
         let mut emergency = self.emergency.subscribe();
         tokio::select! {
             done = work => Ok(done),
-            _ = emergency.wait_for(|emergency| *emergency == Emergency::Declared) => {
-                Err("an emergency rollback goes first; save the file again to retry".to_owned())
-            }
+            _ = emergency.wait_for(|waiting| *waiting > 0) => Err(
+                "an emergency rollback goes first; what the rule file had then, if it was not in force, is beside it as \
+                 *.before-rollback"
+                    .to_owned(),
+            ),
         }
     }
 

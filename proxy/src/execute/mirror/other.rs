@@ -27,6 +27,8 @@ use crate::worker::View;
 const WRITING_MAX: Duration = Duration::from_millis(2_500);
 /// So much longer for every row.
 const ROW_MAX: Duration = Duration::from_micros(250);
+/// Who has not answered for so long is silent: longer than a lock is waited for.
+const SILENT_FOR: Duration = Duration::from_millis(1_500);
 /// How long it may take to commit them.
 const COMMIT_MAX: Duration = Duration::from_secs(2);
 /// As rows are waited for, so are definitions.
@@ -52,10 +54,16 @@ impl Limit {
         other: &mut Checkout,
         ask: impl AsyncFnOnce(&mut Connection) -> Result<T, CommandError>,
     ) -> Result<T, NotTaken> {
+        let asked_at = Instant::now();
         let answer = self.bound(async { Ok(ask(&mut other.connection).await?) }).await;
         if let Err(NotTaken::Silent) = answer {
             other.connection.spoil();
-            other.pool().note_silence();
+            // Others may have used the time up.
+            if asked_at.elapsed() >= SILENT_FOR {
+                other.pool().note_silence();
+            }
+        } else {
+            other.pool().note_answer();
         }
         answer
     }

@@ -90,29 +90,29 @@ fn edited(control: &Control, name: &str, wish: &Wish) -> Result<(String, String)
 
 /// Through the switch, with its guards.
 pub(super) async fn to_source(control: &Arc<Control>, name: &str) -> Result<Told, String> {
-    let (before, after) = edited(control, name, &back())?;
     let was = of_move(control, name)?;
-    if before == after {
-        in_file(control, &before, &after)?;
-        return Ok(Told::Skipped("the source serves all reads and owns writes already".to_owned()));
-    }
-    if was.owners().include(Side::Target) {
-        in_step(control, name).await?;
-    }
     let mut tried = 0;
-    while let Err(error) = control.store.apply(&after, "rollback").await {
+    loop {
+        if was.owners().include(Side::Target) {
+            control.store.unless_emergency(in_step(control, name)).await.flatten()?;
+        }
+        // Anew each time: others change the rules as well.
+        let (before, after) = edited(control, name, &back())?;
+        if before == after {
+            in_file(control, &before, &after)?;
+            return Ok(Told::Skipped("the source serves all reads and owns writes already".to_owned()));
+        }
+        let Err(error) = control.store.apply(&after, "rollback").await else {
+            in_file(control, &before, &after)?;
+            break;
+        };
+        control.store.take_back(&before).await;
         tried += 1;
         if tried == TRIES {
-            // The rules in force are desired again.
-            let _ = control.store.apply(&before, "rollback: taken back").await;
             return Err(format!("{error}; traffic stays where it is; `--emergency` does not wait"));
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if was.owners().include(Side::Target) {
-            in_step(control, name).await?;
-        }
+        control.store.unless_emergency(tokio::time::sleep(Duration::from_secs(1))).await?;
     }
-    in_file(control, &before, &after)?;
     Ok(Told::Done(match was.owners().include(Side::Target) {
         true => "reads and writes are on the source, which has every acknowledged write".to_owned(),
         false => "reads are on the source".to_owned(),
@@ -181,7 +181,7 @@ pub(super) async fn rules(control: &Arc<Control>, name: &str, point: Option<&Poi
             if before != point.rules {
                 let reason = format!("rollback to {}", point.name);
                 if let Err(error) = control.store.apply(&point.rules, &reason).await {
-                    let _ = control.store.apply(&before, "rollback: taken back").await;
+                    control.store.take_back(&before).await;
                     return Err(format!(
                         "traffic is on the source; the rules of {} are refused: {error}",
                         point.name
@@ -223,22 +223,24 @@ pub(super) async fn validate(control: &Arc<Control>, name: &str, mode: &str) -> 
 
 /// Whoever answers or does not.
 pub(super) async fn at_once(control: &Arc<Control>, name: &str) -> Result<Told, String> {
-    let was = of_move(control, name)?;
-    let double_write = match (was.double_write, &was.capture, was.writes) {
-        (DoubleWrite::Off, ..) => None,
-        // What is mirrored now would overwrite what only the target has.
-        (_, _, Side::Target) | (_, Capture::Binlog, _) => Some("off"),
-        // Without a log the target depends on it, and clients must not depend on the target.
-        (DoubleWrite::Strict, ..) => Some("sync"),
-        _ => None,
+    let edit = |before: &str| {
+        let was = of_move(control, name)?;
+        let double_write = match (was.double_write, &was.capture, was.writes) {
+            (DoubleWrite::Off, ..) => None,
+            // What is mirrored now would overwrite what only the target has.
+            (_, _, Side::Target) | (_, Capture::Binlog, _) => Some("off"),
+            // Without a log the target depends on it, and clients must not depend on the target.
+            (DoubleWrite::Strict, ..) => Some("sync"),
+            _ => None,
+        };
+        let wish = Wish { double_write: double_write.map(str::to_owned), ..back() };
+        traffic::edited(before, name, &wish)
     };
-    let wish = Wish { double_write: double_write.map(str::to_owned), ..back() };
-    let (before, after) = edited(control, name, &wish)?;
+    let (before, after) = control.store.at_once(name, "emergency rollback", edit).await?;
     if before == after {
         in_file(control, &before, &after)?;
         return Ok(Told::Skipped("the source serves all reads and owns writes already".to_owned()));
     }
-    control.store.at_once(&after, name, "emergency rollback").await?;
     let told = "reads and writes are on the source".to_owned();
     match in_file(control, &before, &after) {
         Ok(()) => Ok(Told::Done(told)),
