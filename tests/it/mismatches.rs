@@ -80,3 +80,20 @@ async fn a_difference_is_open_until_it_is_repaired_or_found_equal() {
     assert_eq!(open(&shop), 0);
     load.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_comparison_during_which_writes_go_over_ends_without_a_verdict() {
+    let shop = shop("double_write = \"sync\"", 200).await;
+    shop.carry_over().await;
+    shop.in_step().await;
+    shop.on_shard(0, "UPDATE orders_1 SET note = 'x' WHERE id = 5005").await;
+    shop.proxy.stop_at("Converge(Synced)");
+    let compares = shop.proxy.begin_on_a_terminal(&["move", "verify", "shop"]);
+    shop.proxy.is_at("Converge(Synced)", 1).await;
+    shop.save("double_write = \"sync\"\nwrites = \"target\"\nreads = 100").await;
+    shop.proxy.go_on();
+    let ended = compares.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(!ended.status.success() && text.contains("compare again"), "{text}");
+    assert_eq!(shop.on_shard(0, "SELECT note FROM orders_1 WHERE id = 5005").await, ["x"]);
+}

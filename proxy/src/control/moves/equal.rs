@@ -41,19 +41,40 @@ impl Converge for CatchUp<'_> {
                 tail.catch_up().await?;
             }
             reached(Step::Converge(self.moves.of(&self.of.name).state.phase())).await;
-            if self.of.double_write != DoubleWrite::Off {
-                let healed = || journal::catch_up(&self.moves.shared, self.moving, self.of.writes);
-                match self.repairs {
-                    Repairs::Unlocked => loop {
-                        if let Some(healed) = self.moves.single.copying_meanwhile(healed()).await {
-                            break healed?;
-                        }
-                    },
-                    Repairs::Locked => healed().await?,
-                }
+            match self.repairs {
+                Repairs::Unlocked => loop {
+                    let healed = async {
+                        self.authority_stays()?;
+                        self.heal().await
+                    };
+                    if let Some(healed) = self.moves.single.copying_meanwhile(healed).await {
+                        return healed;
+                    }
+                },
+                Repairs::Locked => self.heal().await,
             }
-            Ok(())
         })
+    }
+}
+
+impl CatchUp<'_> {
+    async fn heal(&self) -> Result<(), WorkError> {
+        match self.of.double_write {
+            DoubleWrite::Off => Ok(()),
+            _ => journal::catch_up(&self.moves.shared, self.moving, self.of.writes).await,
+        }
+    }
+
+    /// A switch may have been since the work began: then the rows of before would be written over newer ones.
+    fn authority_stays(&self) -> Result<(), WorkError> {
+        let snapshot = self.moves.shared.snapshot();
+        match find(&snapshot.topology, &self.of.name) {
+            Ok((_, now)) if now.owners() == self.of.owners() => Ok(()),
+            _ => Err(WorkError::Interrupted(
+                "writes have gone over since this began, so both sides must be looked at anew; compare again"
+                    .into(),
+            )),
+        }
     }
 }
 
