@@ -1,10 +1,10 @@
 //! The fence of a switch: past it, nothing that was begun before writes to a side's tables any more.
 //!
-//! Gates hold what goes through one process. A statement that an earlier process sent, or one whose client has gone, may
-//! still wait at the server for a row, and would be written after the other side has taken over. Such a writer holds the
-//! metadata of its tables: who gets `LOCK TABLES … READ` has waited for all of them, and for open transactions that have
-//! written. Prepared ones are asked for besides. Readers neither wait nor are waited for. The lock is given back at once, since whoever
-//! writes past the proxy after that is not its to stop.
+//! Gates hold what goes through one process. A statement that an earlier process sent, or one whose client has gone,
+//! may still wait at the server for a row, and would be written after the other side has taken over. Such a writer
+//! holds the metadata of its tables: who gets `LOCK TABLES … READ` has waited for all of them, and for open
+//! transactions that have written. Prepared ones are asked for besides. Readers neither wait nor are waited for. The
+//! lock is given back at once, since whoever writes past the proxy after that is not its to stop.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

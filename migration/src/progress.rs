@@ -2,8 +2,8 @@
 //!
 //! Rates are smoothed over [`SMOOTHED_OVER_S`], so that one slow chunk does not change the estimate and a standstill
 //! shows within a minute. Totals are estimates until the end: a copy that finds more rows than estimated moves the
-//! total, and nothing is called complete before it is. Rates live in memory; after a restart they are measured anew, and what was there
-//! before is no speed.
+//! total, and nothing is called complete before it is. Rates live in memory; after a restart they are measured anew,
+//! and what was there before is no speed.
 
 use crate::reading::Reading;
 use crate::report::{Forecast, Progress, TableReport};

@@ -1,8 +1,9 @@
 //! `move rehearse`: the whole move, once, against a scratch target, by a proxy of its own.
 //!
-//! Against the real source it goes as far as both sides are equal, and changes nothing there but the engine's own marks.
-//! Where copies of the sources are named it goes on: double write, gray reads, the checks, the switch, a rollback, the
-//! switch again, the end. A client asks all the time, and writes where the source is a copy, so the report has the stalls that clients would have had.
+//! Against the real source it goes as far as both sides are equal, and changes nothing there but the engine's own
+//! marks. Where copies of the sources are named it goes on: double write, gray reads, the checks, the switch, a
+//! rollback, the switch again, the end. A client asks all the time, and writes where the source is a copy, so the
+//! report has the stalls that clients would have had.
 
 mod child;
 mod probe;
