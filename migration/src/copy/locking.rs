@@ -7,7 +7,7 @@
 //!
 //! A row that somebody holds is not waited for while others are locked: the page is given up and a smaller one is read. How
 //! far a table is commits with its page, and a copy that was cut off goes on from there. A server that is away is waited
-//! for, with a patience that begins anew with every page; one of the target's cuts the copy off ([`super::witness`]).
+//! for, with a patience that begins anew with every page; one of the target's cuts the copy off (`witness`).
 
 use std::sync::atomic::Ordering;
 
