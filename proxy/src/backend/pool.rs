@@ -322,7 +322,7 @@ impl Checkout {
     pub fn give_back(mut self) {
         if self.connection.is_reusable() {
             if self.class.purpose == Purpose::Engine {
-                self.pool.silent_since.set(None);
+                self.pool.note_answer();
             }
             self.connection.input.shrink();
             let idle = Idle { connection: self.connection, class: self.class, since: Instant::now() };

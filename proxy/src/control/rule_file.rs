@@ -68,8 +68,8 @@ fn forgetful(topology: &Topology, settings: &Settings) -> Vec<String> {
         let is_unseen = of.capture.seen(Side::Source) == Seen::Not;
         (is_unseen && value != "1").then(|| {
             format!(
-                "moves.{}.tune.{FLUSH}: with capture = \"none\" nothing brings back what the target forgets when it dies, so \
-                 it stays as it is",
+                "moves.{}.tune.{FLUSH}: with capture = \"none\" nothing brings back what the target forgets when it dies: \
+                 take the line out, or set it to 1",
                 of.name
             )
         })

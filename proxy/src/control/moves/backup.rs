@@ -133,10 +133,12 @@ impl Moves {
         let held = self.shared.gates.hold(&names, deadline.left()).await;
         let mut beside = Vec::new();
         let mut is_exact = held.is_ok();
-        for part in parts.iter().take_while(|_| held.is_ok()) {
-            match tokio::time::timeout(deadline.left(), snapshot(&part.server)).await {
-                Ok(snapshot) => beside.push(snapshot.map_err(|error| error.to_string())?),
-                Err(_) => is_exact = false,
+        if is_exact {
+            for part in parts {
+                match tokio::time::timeout(deadline.left(), snapshot(&part.server)).await {
+                    Ok(snapshot) => beside.push(snapshot.map_err(|error| error.to_string())?),
+                    Err(_) => is_exact = false,
+                }
             }
         }
         let mut dumps: Vec<tools::Dump> = Vec::new();
