@@ -168,19 +168,22 @@ impl Walk<'_> {
                 homes[home].push(image.clone());
             }
         }
+        let mut rivals = Vec::new();
         for Branch { server, connection, .. } in hands.writing.branches() {
             connection.query_drop("BEGIN").await?;
             for (end, images) in ends.iter().zip(&homes) {
                 if end.server.is_same_process(server) && !images.is_empty() {
                     let written = self.write(connection, end, images).await;
-                    let rivals = written.map_err(|error| error.at(server))?;
-                    if !rivals.is_empty() {
-                        connection.query_drop("ROLLBACK").await?;
-                        insert::settle(self.table, &rivals).await?;
-                        return Err(self.table.on_several(&rivals[0]));
-                    }
+                    rivals.extend(written.map_err(|error| error.at(server))?);
                 }
             }
+        }
+        if !rivals.is_empty() {
+            // Whoever settles them must not wait for us, on no server.
+            hands.writing.end("ROLLBACK").await?;
+            hands.reading.query_drop("ROLLBACK").await?;
+            insert::settle(self.table, &rivals).await?;
+            return Err(self.table.on_several(&rivals[0]));
         }
         let saved = Saved {
             up_to: up_to.clone().filter(|_| extent == Extent::Part),
