@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shardway_routing::topology::Server;
 use tokio::sync::Notify;
 
 /// How much of a statement the process list keeps.
 const SHOWN: usize = 256;
+
+/// How long servers have to answer a session that has been killed. Who has not answered by then is taken for lost.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 /// A client's session as seen from outside.
 #[derive(Debug)]
@@ -19,6 +22,9 @@ pub struct SessionInfo {
     /// Wakes the session when it has been killed.
     pub killed: Notify,
     is_killed: AtomicBool,
+    /// Its servers have had their time.
+    is_cut_off: AtomicBool,
+    cut_off: Notify,
     state: Mutex<State>,
 }
 
@@ -62,6 +68,8 @@ impl SessionInfo {
             peer,
             killed: Notify::new(),
             is_killed: AtomicBool::new(false),
+            is_cut_off: AtomicBool::new(false),
+            cut_off: Notify::new(),
             state: Mutex::new(state),
         }
     }
@@ -115,6 +123,27 @@ impl SessionInfo {
     pub fn kill(&self) {
         self.is_killed.store(true, Ordering::Release);
         self.killed.notify_one();
+    }
+
+    /// Ends the session and what it runs, also where a server does not say a word any more: its connections are given up
+    /// some seconds later, as if the server had closed them.
+    pub fn kill_connection(self: &Arc<SessionInfo>) {
+        self.kill_query();
+        self.kill();
+        let info = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(ANSWER_MAX).await;
+            info.is_cut_off.store(true, Ordering::Release);
+            info.cut_off.notify_waiters();
+        });
+    }
+
+    /// Returns when the session's connections are given up.
+    pub async fn cut_off(&self) {
+        let told = self.cut_off.notified();
+        if !self.is_cut_off.load(Ordering::Acquire) {
+            told.await;
+        }
     }
 
     #[must_use]

@@ -1,10 +1,11 @@
 //! The operators' console, as a command-line client and a driver see it.
 
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
-use shardway_tests::{Proxy, Shop, server_error};
+use shardway_tests::{Proxy, Shop, rows, server_error, until};
 
 /// Runs statements with the client that operators have.
 fn client(proxy: &Proxy, user: &str, password: &str, sql: &str) -> Output {
@@ -40,6 +41,62 @@ async fn the_command_line_client_prints_every_table() {
     assert_eq!(show("SHOW MOVES"), "");
     assert_eq!(show("SHOW STATEMENTS"), "");
     assert_eq!(show("SELECT @@version_comment LIMIT 1").lines().count(), 2);
+}
+
+/// With a row of its own, written and not committed.
+async fn in_a_transaction(shop: &Shop, id: u64) -> (mysql_async::Conn, String) {
+    let mut client = shop.connect().await;
+    client.query_drop("BEGIN").await.unwrap();
+    client.query_drop(format!("INSERT INTO users (id, name) VALUES ({id}, 'open')")).await.unwrap();
+    let number = rows(&mut client, "SELECT CONNECTION_ID()").await.unwrap().remove(0);
+    (client, number)
+}
+
+#[tokio::test]
+async fn sessions_whose_server_says_nothing_can_be_killed() {
+    let shop = Shop::open_moving_alone().await;
+    let waiting =
+        ["UPDATE users SET name = 'late' WHERE id = 1", "SELECT * FROM users", "COMMIT", "ROLLBACK"];
+    let mut asking = tokio::task::JoinSet::new();
+    let mut numbers = Vec::new();
+    for (id, sql) in (1..).zip(waiting) {
+        let (mut client, number) = in_a_transaction(&shop, id).await;
+        numbers.push(number);
+        asking.spawn(async move {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            (sql, client.query_drop(sql).await)
+        });
+    }
+    shop.cluster.legacy.freeze();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let show = |sql: &str| printed(&client(&shop.proxy, "admin", "admin", sql));
+    for number in &numbers {
+        show(&format!("KILL {number}"));
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(30), asking.join_all()).await;
+    for (sql, told) in ended.expect("every client hears of it") {
+        // A lost connection is rolled back by its server, whoever hears of it.
+        let rolled_back = sql == "ROLLBACK" && told.is_ok();
+        assert!(rolled_back || matches!(told, Err(mysql_async::Error::Io(_))), "{sql}: {told:?}");
+    }
+    let left = show("SHOW SESSIONS");
+    for number in &numbers {
+        assert!(!left.lines().any(|line| line.starts_with(&format!("{number}\t"))), "{number} of\n{left}");
+    }
+    shop.cluster.legacy.thaw();
+    // Nobody holds a gate or a row of theirs any more; the commit may have arrived, or not.
+    shop.save("double_write = \"sync\"").await;
+    let mut other = shop.connect().await;
+    for id in [1, 2, 4] {
+        until("the row was never there", Duration::from_secs(30), async || {
+            let sql = format!("INSERT INTO users (id, name) VALUES ({id}, 'new')");
+            other.query_drop(sql).await.ok()
+        })
+        .await;
+    }
+    assert!(printed(&client(&shop.proxy, "admin", "admin", "SHOW HELP")).contains("KILL"));
+    let unknown = client(&shop.proxy, "admin", "admin", "KILL 4000000000");
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("SHOW SESSIONS"), "{unknown:?}");
 }
 
 #[tokio::test]

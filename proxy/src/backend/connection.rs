@@ -12,6 +12,7 @@ use super::pool::Class;
 use super::settings::Applied;
 use super::trust::Trust;
 use crate::buffer::Buffer;
+use crate::session_info::SessionInfo;
 use crate::stream::{self, Stream};
 use crate::wire::command::Command;
 use crate::wire::connect::{Connect, ConnectStep, Login, Security};
@@ -38,6 +39,8 @@ pub struct Connection {
     pub(super) applied: Applied,
     health: Arc<Health>,
     usable: Usable,
+    /// The session that runs statements on it now. Once it is cut off, nothing is waited for.
+    session: Option<Arc<SessionInfo>>,
 }
 
 /// Whether somebody else may use the connection next.
@@ -186,6 +189,7 @@ impl Connection {
                         applied: Applied::fresh(server.database.clone()),
                         health,
                         usable: Usable::Yes,
+                        session: None,
                     });
                 }
             }
@@ -201,6 +205,11 @@ impl Connection {
     #[must_use]
     pub fn capabilities(&self) -> u32 {
         self.capabilities
+    }
+
+    /// A session uses it from here on, or nobody does.
+    pub fn is_used_by(&mut self, session: Option<Arc<SessionInfo>>) {
+        self.session = session;
     }
 
     /// The server's state is in doubt from here on: the connection will be closed, not given back.
@@ -313,7 +322,7 @@ impl Connection {
     /// # Errors
     /// When the connection is gone.
     pub async fn send_frames(&mut self, frames: &[u8]) -> io::Result<()> {
-        let sent = self.stream.write_all(frames).await;
+        let sent = unless_cut_off(self.session.as_deref(), self.stream.write_all(frames)).await;
         sent.inspect_err(|_| self.spoil())
     }
 
@@ -322,17 +331,12 @@ impl Connection {
     /// # Errors
     /// When the connection is gone or closed.
     pub async fn read_more(&mut self) -> io::Result<()> {
-        match self.input.fill(&mut self.stream).await {
-            Ok(0) => {
-                self.spoil();
-                Err(io::ErrorKind::UnexpectedEof.into())
-            }
-            Ok(_) => Ok(()),
-            Err(error) => {
-                self.spoil();
-                Err(error)
-            }
-        }
+        let read = unless_cut_off(self.session.as_deref(), self.input.fill(&mut self.stream)).await;
+        let read = read.and_then(|bytes| match bytes {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        });
+        read.inspect_err(|_| self.spoil())
     }
 
     /// Reads one whole packet.
@@ -340,14 +344,9 @@ impl Connection {
     /// # Errors
     /// When the connection is gone or breaks the protocol.
     pub async fn packet(&mut self) -> io::Result<Vec<u8>> {
-        let packet = read_packet(&mut self.stream, &mut self.input).await;
-        match packet {
-            Ok((payload, _)) => Ok(payload),
-            Err(error) => {
-                self.spoil();
-                Err(error)
-            }
-        }
+        let packet = read_packet(&mut self.stream, &mut self.input);
+        let packet = unless_cut_off(self.session.as_deref(), packet).await;
+        packet.map(|(payload, _)| payload).inspect_err(|_| self.spoil())
     }
 
     /// The server broke the protocol: nothing it says can be trusted any more.
@@ -360,6 +359,21 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.health.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a server does for a session, unless that is cut off before.
+async fn unless_cut_off<T>(
+    session: Option<&SessionInfo>,
+    done: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let Some(session) = session else { return done.await };
+    tokio::select! {
+        biased;
+        done = done => done,
+        () = session.cut_off() => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the session was killed, and its server did not answer"))
+        }
     }
 }
 

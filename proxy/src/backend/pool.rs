@@ -325,6 +325,7 @@ impl Checkout {
                 self.pool.note_answer();
             }
             self.connection.input.shrink();
+            self.connection.is_used_by(None);
             let idle = Idle { connection: self.connection, class: self.class, since: Instant::now() };
             self.pool.idle.borrow_mut().push(idle);
         }

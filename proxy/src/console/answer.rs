@@ -21,6 +21,8 @@ pub(super) enum Request {
     Sessions,
     Statements,
     Reload,
+    /// Ends a session.
+    Kill(u64),
     Help,
     /// A client setting up its connection.
     Set,
@@ -36,7 +38,10 @@ pub(super) enum Answer {
     Refused(String),
 }
 
-const COMMANDS: [(&str, Request, &str); 10] = [
+/// By its number in `SHOW SESSIONS`.
+const KILL: &str = "KILL";
+
+const COMMANDS: [(&str, Request, &str); 11] = [
     ("SHOW STATUS", Request::Status, "the process and its rules"),
     ("SHOW RULES", Request::Rules, "rules desired and in force, and why they differ"),
     ("SHOW RULES HISTORY", Request::RulesHistory, "versions that have been in force"),
@@ -45,6 +50,7 @@ const COMMANDS: [(&str, Request, &str); 10] = [
     ("SHOW SESSIONS", Request::Sessions, "connected clients"),
     ("SHOW STATEMENTS", Request::Statements, "statements that run or wait now"),
     ("RELOAD", Request::Reload, "reads the rule file again"),
+    (KILL, Request::Help, "KILL number: ends a session of SHOW SESSIONS, also where its server is silent"),
     ("SHOW HELP", Request::Help, "this list"),
     ("HELP", Request::Help, "the same; command-line clients keep this word for themselves"),
 ];
@@ -58,6 +64,9 @@ pub(super) fn request(sql: &str) -> Result<Request, String> {
         return Ok(request.clone());
     }
     match words.split_first() {
+        Some((first, [number])) if first.eq_ignore_ascii_case(KILL) => {
+            number.parse().map(Request::Kill).map_err(|_| format!("`{number}` is no number of a session"))
+        }
         Some((first, _)) if first.eq_ignore_ascii_case("set") => Ok(Request::Set),
         Some((first, rest)) if first.eq_ignore_ascii_case("select") => {
             let rest = match rest {
@@ -109,7 +118,7 @@ fn known(expression: &str) -> Option<Known> {
     })
 }
 
-/// The answer to everything but [`Request::Reload`], which is the caller's to do.
+/// The answer to everything but [`Request::Reload`] and [`Request::Kill`], which are the caller's to do.
 pub(super) fn answer(
     request: &Request,
     status: &Status,
@@ -169,7 +178,7 @@ pub(super) fn answer(
             table(["command", "what"], COMMANDS.iter().map(|(name, _, what)| vec![text(name), text(what)]))
         }
         Request::Select(expressions) => of_variables(expressions, version),
-        Request::Set | Request::Reload => Answer::Done,
+        Request::Set | Request::Reload | Request::Kill(_) => Answer::Done,
     }
 }
 

@@ -1,7 +1,7 @@
 //! SQL for operators: what the status shows, as tables that any MySQL client prints.
 //!
 //! - Only users with `role = "admin"` log in, with `mysql_native_password`: the library behind this port knows no other.
-//! - Nothing here reaches a backend, and the only command that changes anything is `RELOAD`.
+//! - Nothing here reaches a backend, and the only commands that change anything are `RELOAD` and `KILL`.
 //! - The library is fed through `frames`, which keeps it from the inputs that it mishandles. `COM_CHANGE_USER` is
 //!   answered with OK and changes nothing: the connection stays the administrator's that it was.
 //!
@@ -129,6 +129,16 @@ impl Operator {
                     Ok(version) => answer::reloaded(version),
                     Err(error) => Answer::Refused(error),
                 }
+            }
+            Ok(Request::Kill(id)) => {
+                let sessions = &self.control.shared.sessions;
+                let found = sessions.get(&id).map(|session| Arc::clone(session.value()));
+                let Some(session) = found else {
+                    return Answer::Refused(format!("there is no session {id}; SHOW SESSIONS lists them"));
+                };
+                tracing::info!(session = id, "killed on the console");
+                session.kill_connection();
+                Answer::Done
             }
             Ok(request) => {
                 let history = self.control.store.history();

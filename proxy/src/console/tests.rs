@@ -14,6 +14,8 @@ fn commands_are_understood_in_any_case_and_spacing() {
     assert_eq!(request("show  rules\n history ;"), Ok(Request::RulesHistory));
     assert_eq!(request("SHOW RULES;"), Ok(Request::Rules));
     assert_eq!(request("Reload"), Ok(Request::Reload));
+    assert_eq!(request("kill 17;"), Ok(Request::Kill(17)));
+    assert_eq!(request("kill it"), Err("`it` is no number of a session".to_owned()));
     assert_eq!(request("set names utf8mb4"), Ok(Request::Set));
 }
 

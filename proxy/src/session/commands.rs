@@ -285,9 +285,9 @@ impl Session {
         let Some(target) = target.filter(|target| target.user() == self.info.user()) else {
             return Err(Failure::Own(MySqlError::NoSuchThread, format!("Unknown thread id: {id}")));
         };
-        target.kill_query();
-        if scope == KillScope::Connection {
-            target.kill();
+        match scope {
+            KillScope::Query => target.kill_query(),
+            KillScope::Connection => target.kill_connection(),
         }
         self.answer_ok()
     }

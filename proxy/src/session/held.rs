@@ -1,6 +1,7 @@
 //! Backend connections that stay with a session between statements.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use mysql_common::constants::StatusFlags;
 use shardway_routing::plan::{Autocommit, Pin};
@@ -136,7 +137,8 @@ impl Session {
         {
             return Ok(place);
         }
-        let checkout = pool.checkout(self.class()).await?;
+        let mut checkout = pool.checkout(self.class()).await?;
+        checkout.connection.is_used_by(Some(Arc::clone(&self.info)));
         self.held.push(Held {
             checkout,
             lane,
