@@ -5,8 +5,8 @@
 //! - A gate that is closed takes the reads back one step at once. What should be known and is not is waited for; it
 //!   neither advances nor steps back. Where reads are on the target, its errors and its speed are known only once
 //!   [`STATEMENTS_MIN`] statements have come since the step began.
-//! - After [`SETBACKS_MOST`] steps back a person is asked: only another edit of the reads begins anew. They outlive the
-//!   process in [`Kept`].
+//! - After [`SETBACKS_MOST`] steps back nothing goes forward any more and a person is asked: only another edit of the reads
+//!   begins anew. Closed gates go on taking reads back. The steps back outlive the process in [`Kept`].
 
 #[cfg(test)]
 mod tests;
@@ -123,10 +123,6 @@ impl Course {
             self.at = Some((seen.reads, seen.now_ms));
             self.fine_since_ms = None;
         }
-        if self.kept.setbacks >= SETBACKS_MOST {
-            self.says = format!("stopped after {SETBACKS_MOST} steps back; edit `reads` to go on");
-            return Decision::Stay;
-        }
         let wait = match judge(&schedule.gates, seen) {
             Verdict::Fine => None,
             Verdict::Wait(what) => Some(what),
@@ -146,6 +142,10 @@ impl Course {
                 );
             }
         };
+        if self.kept.setbacks >= SETBACKS_MOST {
+            self.says = format!("stopped after {} steps back; edit `reads` to go on", self.kept.setbacks);
+            return Decision::Stay;
+        }
         let next = schedule.steps.iter().find(|step| **step > seen.reads).copied();
         // Nothing is waited for at the end.
         let wait = wait.filter(|_| next.is_some());
@@ -174,8 +174,11 @@ impl Course {
         Decision::Go { reads, why }
     }
 
-    /// The change that was decided on did not come about: the dwell time begins anew.
+    /// The change that was decided on did not come about: the dwell time begins anew, and a step back is no step back.
     pub fn failed(&mut self, why: &str) {
+        if self.kept.decided.is_some_and(|(from, to)| to < from) {
+            self.kept.setbacks = self.kept.setbacks.saturating_sub(1);
+        }
         self.fine_since_ms = None;
         self.says = format!("could not change the reads: {why}");
     }

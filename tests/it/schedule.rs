@@ -5,7 +5,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable as _;
 use shardway_tests::{Shop, rows, until};
 
-const SCHEDULE: &str = "double_write = \"sync\"\nschedule = { steps = [10, 50, 100], dwell = \"2 s\", \
+const SCHEDULE: &str = "double_write = \"sync\"\nschedule = { steps = [60, 70, 80, 90, 100], dwell = \"1 s\", \
      gates = { error_rate = \"5 %\", mismatches = 0, lag_s = 30 } }";
 
 fn reads(shop: &Shop) -> f64 {
@@ -36,28 +36,40 @@ async fn reads_go_over_by_steps_and_back_when_the_target_fails() {
         (reads(&shop) >= 100.0).then_some(())
     })
     .await;
-    let file = std::fs::read_to_string(shop.proxy.config().with_file_name("rules.toml")).unwrap();
-    assert!(file.contains("reads = 100"), "{file}");
+    let rules = shop.proxy.config().with_file_name("rules.toml");
+    let file = || std::fs::read_to_string(&rules).unwrap();
+    assert!(file().contains("reads = 100"), "{}", file());
     let steps: Vec<String> =
         reasons(&shop).into_iter().filter(|reason| reason.starts_with("schedule: ")).collect();
-    assert_eq!(steps.len(), 3, "{steps:?}");
+    assert_eq!(steps.len(), 5, "{steps:?}");
     let metrics = shop.proxy.get("/metrics").unwrap();
     let served = "shardway_move_statement_seconds_count{move=\"shop\",side=\"target\"}";
     assert!(metrics.lines().any(|line| line.starts_with(served)), "{metrics}");
 
+    // Somebody is in the middle of an edit that is refused.
+    let unfinished = "\n[tables.carts]\nshard_key = 'id'\n";
+    std::fs::write(&rules, file() + unfinished).unwrap();
+    until("the edit is refused", Duration::from_secs(20), async || {
+        let of = shop.of_move();
+        (of["desired_version"].as_u64() > of["in_force_version"].as_u64()).then_some(())
+    })
+    .await;
     shop.own().shards[1].kill9();
-    until("the reads have gone back", Duration::from_secs(60), async || {
+    until("all reads have gone back", Duration::from_secs(60), async || {
         for id in 1..=40 {
             // Those of the killed shard fail.
             let _ = rows(&mut connection, &format!("SELECT name FROM users WHERE id = {id}")).await;
         }
-        (reads(&shop) < 100.0).then_some(())
+        (reads(&shop) == 0.0).then_some(())
+    })
+    .await;
+    until("they have in the file", Duration::from_secs(20), async || {
+        (file().contains("reads = 0\n") && file().ends_with(unfinished)).then_some(())
     })
     .await;
     let back = reasons(&shop).into_iter().find(|reason| reason.contains("stepped back from 100 %"));
     assert!(back.expect("a reason").contains("error rate"));
-    let says = shop.of_move()["schedule"]["setbacks"].as_u64().unwrap();
-    assert!(says >= 1);
+    assert_eq!(shop.of_move()["schedule"]["setbacks"], 5);
 }
 
 /// Reads every user once; whatever goes wrong is for the gates.

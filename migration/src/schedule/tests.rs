@@ -70,6 +70,31 @@ fn a_closed_gate_steps_back_at_once_and_three_ask_for_a_person() {
 }
 
 #[test]
+fn closed_gates_take_reads_back_to_nothing_however_many_steps_that_are() {
+    let (mut course, mut reads) = (Course::default(), 10_000);
+    let steps = vec![100, 500, 1_000, 2_500, 5_000, 7_500, 10_000];
+    let schedule = Schedule { steps, ..schedule() };
+    for now in 0..7 {
+        let failing = Seen { error_rate: Reading::Is(100.0), ..fine(now, reads) };
+        reads = to(&course.on(&schedule, &failing)).unwrap();
+    }
+    assert_eq!(reads, 0);
+    assert_eq!(to(&course.on(&schedule, &fine(60, reads))), None);
+    assert_eq!(course.report(&schedule).says, "stopped after 7 steps back; edit `reads` to go on");
+}
+
+#[test]
+fn a_step_back_that_fails_is_tried_until_it_succeeds() {
+    let mut course = Course::default();
+    for now in 0..10 {
+        let failing = Seen { error_rate: Reading::Is(100.0), ..fine(now, 500) };
+        assert_eq!(to(&course.on(&schedule(), &failing)), Some(100));
+        course.failed("the file cannot be read");
+        assert_eq!(course.report(&schedule()).setbacks, 0);
+    }
+}
+
+#[test]
 fn what_is_not_known_is_waited_for() {
     let (mut course, mut reads) = (Course::default(), 100);
     let unknown = |seen: Seen| Seen { lag_s: Reading::Unknown, ..seen };

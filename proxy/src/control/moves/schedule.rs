@@ -256,20 +256,35 @@ fn mismatches(control: &Control, of: &Move, began: &Began) -> Reading {
     Reading::Is(found as f64)
 }
 
-/// Edits the rule file as a person would. A file with changes that are not in force is somebody's work under way.
+/// Edits the rule file as a person would. A file with changes that are not in force is somebody's work under way: nothing
+/// goes forward then, and what goes back goes back in the rules in force, and in that file without its other changes.
 async fn carry_out(control: &Control, of: &Move, reads: u16, why: &str) -> Result<(), String> {
     let file = &control.shared.config.rules;
     let told = |error: std::io::Error| format!("{}: {error}", file.display());
-    let before = tokio::fs::read_to_string(file).await.map_err(told)?;
-    if !control.store.is_in_force(&before) {
+    let wish = Wish { reads: Some(f64::from(reads) / 100.0), ..Wish::default() };
+    let before = control.store.in_force().ok_or("no rules are in force")?.text;
+    let goes_back = reads < of.reads;
+    if !goes_back && tokio::fs::read_to_string(file).await.map_err(told)? != before {
         return Err("the rule file has changes that are not in force".to_owned());
     }
-    let wish = Wish { reads: Some(f64::from(reads) / 100.0), ..Wish::default() };
     let after = traffic::edited(&before, &of.name, &wish)?;
     // In force first: the watcher then finds nothing to do, and the history says who it was.
     if let Err(error) = control.store.apply(&after, &format!("schedule: {why}")).await {
         control.store.take_back(&before).await;
         return Err(error);
     }
-    rule_file::replace(file, &after).map_err(|error| format!("{error:#}"))
+    let written = tokio::fs::read_to_string(file).await.map_err(told);
+    let edited = written.and_then(|written| traffic::edited(&written, &of.name, &wish));
+    match edited.and_then(|edited| rule_file::replace(file, &edited).map_err(|error| format!("{error:#}"))) {
+        // In force it is all the same.
+        Err(error) if goes_back => {
+            tracing::warn!(
+                r#move = of.name,
+                error,
+                "the schedule has taken reads back, but not in the rule file"
+            );
+            Ok(())
+        }
+        edited => edited,
+    }
 }
