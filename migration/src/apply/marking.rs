@@ -9,7 +9,6 @@ use shardway_routing::topology::Server;
 use tokio::sync::Notify;
 
 use super::progress::StreamName;
-use super::tail::BEATS_KEPT;
 use crate::connection::connect;
 use crate::mark::{self, Slot, Token};
 use crate::stamps::Rule;
@@ -111,6 +110,7 @@ impl Passed {
 
     /// Of what can wait, the latest are kept.
     pub(super) fn ask(&self, token: Token, purpose: Purpose) {
+        const BEATS_KEPT: usize = 600;
         let mut asked = self.lock();
         asked.push((token, purpose));
         let beats = asked.iter().filter(|(_, purpose)| *purpose == Purpose::Heartbeat).count();

@@ -1,6 +1,7 @@
 //! What others may ask of a stream that is being applied: to wait for a mark, to guard a chunk, how far behind it is, what
 //! it wrote last.
 
+mod beats;
 mod open;
 mod together;
 
@@ -21,9 +22,7 @@ use crate::mark::Token;
 use crate::position::Position;
 use crate::stream::Missed;
 use crate::tables::WorkError;
-
-/// Heartbeats that are waited for.
-pub(super) const BEATS_KEPT: usize = 600;
+use beats::Beats;
 
 /// How a stream is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +79,7 @@ struct Inside {
     closing: HashMap<WindowId, oneshot::Sender<Touched>>,
     waiting: HashMap<Token, oneshot::Sender<()>>,
     position: Option<Position>,
-    /// Heartbeats written and not seen yet, oldest first.
-    beats: Vec<(Token, Instant)>,
+    beats: Beats,
     lag: Option<Duration>,
 }
 
@@ -104,7 +102,7 @@ impl Tail {
             closing: HashMap::new(),
             waiting: HashMap::new(),
             position: None,
-            beats: Vec::new(),
+            beats: Beats::default(),
             lag: None,
         };
         Tail {
@@ -165,7 +163,7 @@ impl Tail {
     #[must_use]
     pub fn lag(&self) -> Option<Duration> {
         let inside = self.lock();
-        let waiting = inside.beats.first().map(|(_, since)| since.elapsed());
+        let waiting = inside.beats.oldest().map(|since| since.elapsed());
         // A heartbeat on its way makes the lag at least as old as it is.
         inside.lag.map(|lag| waiting.map_or(lag, |waiting| lag.max(waiting)))
     }
@@ -207,12 +205,7 @@ impl Tail {
 
     pub(super) async fn beat(&self) -> Result<(), WorkError> {
         let token = token();
-        {
-            let mut inside = self.lock();
-            inside.beats.push((token, Instant::now()));
-            let excess = inside.beats.len().saturating_sub(BEATS_KEPT);
-            inside.beats.drain(..excess);
-        }
+        self.lock().beats.written(token, Instant::now());
         self.mark("heartbeat", token, Purpose::Heartbeat).await
     }
 
@@ -293,7 +286,7 @@ impl Tail {
         let inside = self.lock();
         if inside.waiting.contains_key(&token)
             || inside.windows.closes_at(token)
-            || inside.beats.iter().any(|(beat, _)| *beat == token)
+            || inside.beats.waits_for(token)
         {
             Concern::Everything
         } else if inside.windows.opens_at(token) {
@@ -306,9 +299,8 @@ impl Tail {
     /// Everything before the mark has been applied.
     pub(super) fn at_mark(&self, token: Token) {
         let mut inside = self.lock();
-        if let Some(place) = inside.beats.iter().position(|(beat, _)| *beat == token) {
-            inside.lag = Some(inside.beats[place].1.elapsed());
-            inside.beats.drain(..=place);
+        if let Some(written) = inside.beats.seen(token) {
+            inside.lag = Some(written.elapsed());
         }
         if let Some(waiting) = inside.waiting.remove(&token) {
             let _ = waiting.send(());
