@@ -4,6 +4,8 @@ mod error;
 
 pub use error::WorkError;
 
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
 use shardway_routing::key::{KeyType, KeyValue};
 use shardway_routing::refusal::{self, Refusal};
 use shardway_routing::schema::ColumnKind;
@@ -48,6 +50,19 @@ pub struct End {
     pub name: String,
     /// `` `database`.`table` ``
     pub table: String,
+}
+
+impl End {
+    /// How many rows its server believes it to have.
+    pub(crate) async fn estimated_rows(&self, connection: &mut Conn) -> Result<u64, mysql_async::Error> {
+        let rows: Option<Option<u64>> = connection
+            .exec_first(
+                "SELECT TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+                (&self.database, &self.name),
+            )
+            .await?;
+        Ok(rows.flatten().unwrap_or(0))
+    }
 }
 
 /// The tables of a move.

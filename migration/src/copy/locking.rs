@@ -48,7 +48,7 @@ pub async fn run(job: &Job) -> Result<(), WorkError> {
 
 async fn all(job: &Job, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
     let witnesses = pulse.during(Witnesses::open(&job.tables)).await?;
-    count(job, pulse).await?;
+    count::all(job, pulse).await?;
     for (number, table) in job.tables.iter().enumerate() {
         for source in table.origins(Side::Source) {
             // Everything up to a key is there, however it came, so the other way to copy may go on from here.

@@ -12,6 +12,7 @@
 
 mod busy;
 mod chunk;
+mod count;
 mod insert;
 mod kept;
 pub(crate) mod ledger;
@@ -27,7 +28,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
 use tokio::sync::watch;
 
@@ -36,15 +36,14 @@ pub use chunk::Limits;
 pub use ledger::TABLE;
 pub use pace::Pace;
 
+use self::count::Expected;
 use self::witness::Witnesses;
 use crate::apply::tail::Tail;
-use crate::connection::connect;
-use crate::image::Range;
 use crate::patience::Patience;
 use crate::progress::{Counts, Speedometer, TableCounts, TableState};
 use crate::pulse::Pulse;
 use crate::report;
-use crate::tables::{End, MovingTable, WorkError};
+use crate::tables::{MovingTable, WorkError};
 
 /// Workers that may be at chunks at once, if the pace allows.
 pub const WORKERS_MAX: u32 = 64;
@@ -80,6 +79,8 @@ pub struct TableProgress {
     copied_before: AtomicU64,
     bytes_before: u64,
     total: AtomicU64,
+    /// The total is no count.
+    is_estimated: AtomicBool,
     /// Every row has been carried over.
     is_whole: AtomicBool,
 }
@@ -175,6 +176,10 @@ impl Progress {
     fn note_whole(&self, table: usize) {
         if let Some(of) = self.tables.get(table) {
             of.is_whole.store(true, Ordering::Relaxed);
+            if of.is_estimated.load(Ordering::Relaxed) {
+                let rows = of.copied.load(Ordering::Relaxed) + of.copied_before.load(Ordering::Relaxed);
+                of.total.store(rows, Ordering::Relaxed);
+            }
         }
     }
 
@@ -187,9 +192,16 @@ impl Progress {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn expect(&self, table: usize, rows: u64) {
+    fn expect(&self, table: usize, rows: Expected) {
         *self.lock_waits() = None;
         if let Some(of) = self.tables.get(table) {
+            let rows = match rows {
+                Expected::Counted(rows) => rows,
+                Expected::Estimated(rows) => {
+                    of.is_estimated.store(true, Ordering::Relaxed);
+                    rows
+                }
+            };
             of.total.fetch_add(rows, Ordering::Relaxed);
         }
     }
@@ -251,7 +263,7 @@ pub async fn run(job: &Job) -> Result<(), WorkError> {
 async fn all(job: &Job, pulse: &Pulse) -> Result<(), WorkError> {
     // First: while a target is away, nobody counts the rows of the source again and again.
     let witnesses = pulse.during(Witnesses::open(&job.tables)).await?;
-    count(job, pulse).await?;
+    count::all(job, pulse).await?;
     for (number, table) in job.tables.iter().enumerate() {
         for source in table.origins(Side::Source) {
             let tail = job.tails.iter().find(|tail| tail.server().is_same_process(&source.server));
@@ -265,36 +277,4 @@ async fn all(job: &Job, pulse: &Pulse) -> Result<(), WorkError> {
     }
     // Nobody looks back at what was copied.
     pulse.during(witnesses.settle()).await
-}
-
-/// Counts what there is, for the percentage; rows that come and go meanwhile make it approximate.
-async fn count(job: &Job, pulse: &Pulse) -> Result<(), WorkError> {
-    for (number, table) in job.tables.iter().enumerate() {
-        for end in table.origins(Side::Source) {
-            let mut patience = Patience::new(job.limits.wait);
-            let rows = loop {
-                match pulse.during(count_rows(table, end)).await {
-                    Ok(rows) => break rows,
-                    Err(error) => {
-                        job.progress.wait(&mut patience, &format!("counting {}", table.name), error).await?;
-                    }
-                }
-            };
-            job.progress.expect(number, rows);
-        }
-    }
-    Ok(())
-}
-
-async fn count_rows(table: &MovingTable, end: &End) -> Result<u64, WorkError> {
-    let mut connection = connect(&end.server).await?;
-    let count: Option<u64> = connection
-        .query_first(format!(
-            "SELECT COUNT(*) FROM {} WHERE {}",
-            end.table,
-            table.shape.within(&Range::default())
-        ))
-        .await?;
-    connection.disconnect().await?;
-    Ok(count.unwrap_or(0))
 }

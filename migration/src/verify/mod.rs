@@ -305,13 +305,7 @@ async fn expected(table: &MovingTable, authority: Side, pool: &Pool, mode: &Mode
     let mut expected = 0;
     for end in table.ends(authority) {
         let mut connection = pool.take(&end.server).await?;
-        let rows: Option<Option<u64>> = connection
-            .exec_first(
-                "SELECT TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
-                (&end.database, &end.name),
-            )
-            .await?;
-        expected += rows.flatten().unwrap_or(0);
+        expected += end.estimated_rows(&mut connection).await?;
         pool.give(&end.server, connection);
     }
     Ok(match mode {
