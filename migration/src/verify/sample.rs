@@ -1,8 +1,12 @@
 //! Random keys of a table.
 //!
 //! Half of them are drawn from each side, so that a row too many can be met as well as a missing one. Where the primary
-//! key is one integer, random numbers between its least and its greatest value each pick the next key: cheap, and
-//! keys after gaps are picked more often. Any other key is drawn while the server walks the whole key once.
+//! key is one integer, random numbers each pick the next key, which is cheap. Keys of the same kind that lie close together,
+//! as numbers that were counted do, would hardly ever be picked beside others that lie far apart, as ids made from a clock
+//! do: so the key is divided into strata of about equally many rows first, as the server estimates them. Any other key is
+//! drawn while the server walks the whole key once, and so are keys of which too few different ones were picked.
+
+mod strata;
 
 use std::collections::BTreeSet;
 
@@ -55,15 +59,19 @@ async fn of_end(table: &Table<'_>, end: &End, rows: u64, share: u64) -> Result<V
     }
     match table.of.shape.primary() {
         [place] if matches!(table.of.shape.columns()[*place].1, ColumnKind::Integer { .. }) => {
-            picked(table, end, share).await
+            let picked = picked(table, end, share).await?;
+            let different = picked.iter().collect::<BTreeSet<_>>().len() as u64;
+            if different >= share / 2 { Ok(picked) } else { walked(table, end, rows, share).await }
         }
-        _ => {
-            // Per million, because a share of rows in digits is the same for every server.
-            let share = (share * 1_000_000).div_ceil(rows);
-            let rest = format!("WHERE {} AND RAND() * 1000000 < {share}", everything(table));
-            table.keys(end, &rest).await
-        }
+        _ => walked(table, end, rows, share).await,
     }
+}
+
+async fn walked(table: &Table<'_>, end: &End, rows: u64, share: u64) -> Result<Vec<Key>, WorkError> {
+    // Per million, because a share of rows in digits is the same for every server.
+    let share = (share * 1_000_000).div_ceil(rows);
+    let rest = format!("WHERE {} AND RAND() * 1000000 < {share}", everything(table));
+    table.keys(end, &rest).await
 }
 
 async fn picked(table: &Table<'_>, end: &End, share: u64) -> Result<Vec<Key>, WorkError> {
@@ -81,9 +89,15 @@ async fn picked(table: &Table<'_>, end: &End, share: u64) -> Result<Vec<Key>, Wo
     ) else {
         return Ok(Vec::new());
     };
+    let strata = strata::of(table, end, low - 1, high).await?;
+    let rows = strata.iter().map(|stratum| u128::from(stratum.rows)).sum::<u128>().max(1);
     let numbers: Vec<i128> = {
         let mut random = rand::rng();
-        (0..share).map(|_| random.random_range(low - 1..high)).collect()
+        let drawn = |stratum: &strata::Stratum| {
+            let picks = (u128::from(share) * u128::from(stratum.rows)).div_ceil(rows);
+            (0..picks).map(|_| random.random_range(stratum.after..stratum.up_to)).collect::<Vec<_>>()
+        };
+        strata.iter().flat_map(drawn).collect()
     };
     let mut keys = Vec::new();
     for numbers in numbers.chunks(AT_ONCE) {

@@ -1,0 +1,57 @@
+//! An integer key divided so that each part has about equally many rows.
+
+use super::Table;
+use crate::image::{Key, Range};
+use crate::tables::{End, WorkError};
+
+/// Parts, at most. Each costs the server two looks into its index.
+const MOST: usize = 256;
+
+/// Keys greater than one number, up to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stratum {
+    pub after: i128,
+    pub up_to: i128,
+    /// As estimated; one at least.
+    pub rows: u64,
+}
+
+impl Stratum {
+    fn may_be_halved(&self) -> bool {
+        self.up_to - self.after > 1
+    }
+}
+
+/// Halves the part with the most rows until there are many parts, or none that is much larger than the others.
+pub(super) async fn of(
+    table: &Table<'_>,
+    end: &End,
+    after: i128,
+    up_to: i128,
+) -> Result<Vec<Stratum>, WorkError> {
+    let mut strata = vec![estimated(table, end, after, up_to).await?];
+    while strata.len() < MOST {
+        let all: u64 = strata.iter().map(|stratum| stratum.rows).sum();
+        let parts = strata.iter().enumerate().filter(|(_, stratum)| stratum.may_be_halved());
+        let Some((place, most)) = parts.max_by_key(|(_, stratum)| stratum.rows) else { break };
+        if most.rows <= all.div_ceil(MOST as u64 / 4) {
+            break;
+        }
+        let (most, middle) = (*most, most.after + (most.up_to - most.after) / 2);
+        strata[place] = estimated(table, end, most.after, middle).await?;
+        strata.push(estimated(table, end, middle, most.up_to).await?);
+    }
+    Ok(strata)
+}
+
+async fn estimated(table: &Table<'_>, end: &End, after: i128, up_to: i128) -> Result<Stratum, WorkError> {
+    let key = |number: i128| Some(Key(vec![number.to_string().into_bytes()]));
+    let within = table.of.shape.within(&Range { after: key(after), up_to: key(up_to) });
+    let sql = format!(
+        "EXPLAIN FORMAT = TRADITIONAL SELECT 1 FROM {} FORCE INDEX (PRIMARY) WHERE {within}",
+        end.table
+    );
+    let told = table.ask(end, &sql).await?;
+    let rows = told.first().and_then(|row| row.get_opt::<Option<u64>, _>("rows")?.ok()?);
+    Ok(Stratum { after, up_to, rows: rows.unwrap_or(1).max(1) })
+}
