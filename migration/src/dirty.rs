@@ -80,31 +80,40 @@ pub fn remove(database: &str, ids: &[u64]) -> String {
     format!("DELETE FROM {} WHERE id IN ({})", table(database), ids.join(", "))
 }
 
-/// The newest entry.
-#[must_use]
-pub fn newest(database: &str) -> String {
-    format!("SELECT MAX(id) FROM {}", table(database))
+/// A journal has the entries of every move whose rows lie beside it: those of some tables, logical `database.table`.
+fn of_tables(tables: &[&str]) -> String {
+    let tables: Vec<String> = tables.iter().map(|table| format!("x'{}'", hex(table.as_bytes()))).collect();
+    format!("table_name IN ({})", tables.join(", "))
 }
 
-/// Those of some transactions that have entries, or are about to: their locks are waited for.
+/// The newest entry of these tables.
 #[must_use]
-pub fn noted(database: &str, tokens: &[u64]) -> String {
+pub fn newest(database: &str, tables: &[&str]) -> String {
+    format!("SELECT MAX(id) FROM {} WHERE {}", table(database), of_tables(tables))
+}
+
+/// Those of some transactions that have entries of these tables, or are about to: their locks are waited for.
+#[must_use]
+pub fn noted(database: &str, tables: &[&str], tokens: &[u64]) -> String {
     let tokens: Vec<String> = tokens.iter().map(u64::to_string).collect();
     format!(
-        "SELECT DISTINCT token FROM {} WHERE token IN ({}) LOCK IN SHARE MODE",
+        "SELECT DISTINCT token FROM {} WHERE token IN ({}) AND {} LOCK IN SHARE MODE",
         table(database),
-        tokens.join(", ")
+        tokens.join(", "),
+        of_tables(tables)
     )
 }
 
-/// Entries behind an id that are at least so old, oldest first.
+/// Entries of these tables behind an id that are at least so old, oldest first.
 #[must_use]
-pub fn select(database: &str, after: u64, min_age_ms: u64, limit: usize) -> String {
+pub fn select(database: &str, tables: &[&str], after: u64, min_age_ms: u64, limit: usize) -> String {
     format!(
         "SELECT id, token, HEX(table_name), HEX(row_key), HEX(shard_keys), \
          CAST(GREATEST(TIMESTAMPDIFF(MICROSECOND, created, CURRENT_TIMESTAMP(3)), 0) AS UNSIGNED) FROM {} \
-         WHERE id > {after} AND created <= CURRENT_TIMESTAMP(3) - INTERVAL {} MICROSECOND ORDER BY id LIMIT {limit}",
+         WHERE id > {after} AND {} AND created <= CURRENT_TIMESTAMP(3) - INTERVAL {} MICROSECOND \
+         ORDER BY id LIMIT {limit}",
         table(database),
+        of_tables(tables),
         min_age_ms * 1000
     )
 }

@@ -46,26 +46,36 @@ pub fn journals(tables: &[MovingTable], authority: Side) -> Vec<Journal> {
     journals
 }
 
-/// Every entry of a journal; none if there is no journal.
+fn names(tables: &[MovingTable]) -> Vec<&str> {
+    tables.iter().map(|table| table.name.as_str()).collect()
+}
+
+/// Every entry of some tables in a journal; none if there is no journal.
 ///
 /// # Errors
 /// Whatever the server reports.
-pub async fn all(journal: &Journal) -> Result<Vec<Stored>, WorkError> {
+pub async fn all(tables: &[MovingTable], journal: &Journal) -> Result<Vec<Stored>, WorkError> {
     let mut found = Vec::new();
     let mut after = 0;
     loop {
-        let batch = entries(journal, after, 0).await?;
+        let batch = entries(tables, journal, after, 0).await?;
         let Some(last) = batch.last() else { return Ok(found) };
         after = last.id;
         found.extend(batch);
     }
 }
 
-/// The oldest entries of a journal behind an id, as many as one pass looks at, that are at least so old.
-async fn entries(journal: &Journal, after: u64, min_age_ms: u64) -> Result<Vec<Stored>, WorkError> {
+/// The oldest entries of some tables in a journal behind an id, a batch of them, that are at least so old.
+async fn entries(
+    tables: &[MovingTable],
+    journal: &Journal,
+    after: u64,
+    min_age_ms: u64,
+) -> Result<Vec<Stored>, WorkError> {
     const NO_SUCH_TABLE: u16 = 1146;
     let mut connection = connect(&journal.server).await?;
-    let found = read(&mut connection, journal, after, min_age_ms).await;
+    let select = dirty::select(&journal.database, &names(tables), after, min_age_ms, BATCH);
+    let found = read(&mut connection, &select).await;
     connection.disconnect().await?;
     match found {
         Err(WorkError::Server(mysql_async::Error::Server(error))) if error.code == NO_SUCH_TABLE => {
@@ -75,44 +85,44 @@ async fn entries(journal: &Journal, after: u64, min_age_ms: u64) -> Result<Vec<S
     }
 }
 
-/// The oldest entry of a journal.
+/// The oldest entry of some tables in a journal.
 ///
 /// # Errors
 /// Whatever the server reports.
-pub async fn oldest(journal: &Journal) -> Result<Option<u64>, WorkError> {
-    Ok(entries(journal, 0, 0).await?.first().map(|stored| stored.id))
+pub async fn oldest(tables: &[MovingTable], journal: &Journal) -> Result<Option<u64>, WorkError> {
+    Ok(entries(tables, journal, 0, 0).await?.first().map(|stored| stored.id))
 }
 
-/// The newest entry of a journal, if it has any.
+/// The newest entry of some tables in a journal, if it has any.
 ///
 /// # Errors
 /// Whatever the server reports.
-pub async fn newest(journal: &Journal) -> Result<Option<u64>, WorkError> {
+pub async fn newest(tables: &[MovingTable], journal: &Journal) -> Result<Option<u64>, WorkError> {
     let mut connection = connect(&journal.server).await?;
-    let newest: Option<Option<u64>> = connection.query_first(dirty::newest(&journal.database)).await?;
+    let sql = dirty::newest(&journal.database, &names(tables));
+    let newest: Option<Option<u64>> = connection.query_first(sql).await?;
     connection.disconnect().await?;
     Ok(newest.flatten())
 }
 
-/// Those of some transactions that have entries in a journal. Waits for transactions that are committing.
+/// Those of some transactions that have entries of these tables in a journal. Waits for transactions that are committing.
 ///
 /// # Errors
 /// Whatever the server reports; error 1205 when such a transaction takes long.
-pub async fn noted(journal: &Journal, tokens: &[u64]) -> Result<HashSet<u64>, WorkError> {
+pub async fn noted(
+    tables: &[MovingTable],
+    journal: &Journal,
+    tokens: &[u64],
+) -> Result<HashSet<u64>, WorkError> {
     let mut connection = connect_writer(&journal.server, Wire::Plain).await?;
-    let noted: Vec<u64> = connection.query(dirty::noted(&journal.database, tokens)).await?;
+    let sql = dirty::noted(&journal.database, &names(tables), tokens);
+    let noted: Vec<u64> = connection.query(sql).await?;
     connection.disconnect().await?;
     Ok(noted.into_iter().collect())
 }
 
-async fn read(
-    connection: &mut Conn,
-    journal: &Journal,
-    after: u64,
-    min_age_ms: u64,
-) -> Result<Vec<Stored>, WorkError> {
-    let rows: Vec<dirty::Selected> =
-        connection.query(dirty::select(&journal.database, after, min_age_ms, BATCH)).await?;
+async fn read(connection: &mut Conn, select: &str) -> Result<Vec<Stored>, WorkError> {
+    let rows: Vec<dirty::Selected> = connection.query(select).await?;
     let decoded = rows.iter().map(|row| {
         let unread = || WorkError::Stopped(format!("the journal's entry {} cannot be read", row.0));
         dirty::decode(row).ok_or_else(unread)
@@ -139,7 +149,7 @@ pub async fn run(
     journal: &Journal,
     min_age_ms: u64,
 ) -> Result<Healed, WorkError> {
-    let mut keys = by_key(entries(journal, 0, min_age_ms).await?);
+    let mut keys = by_key(entries(tables, journal, 0, min_age_ms).await?);
     keys.reverse();
     let work = Work { tables, authority, journal, pool: Pool::default(), keys: Mutex::new(keys) };
     let lanes = futures_util::future::join_all((0..PARALLEL).map(|_| lane(&work))).await;
@@ -196,10 +206,8 @@ async fn lane(work: &Work<'_>) -> Healed {
     loop {
         let rows = work.next(size);
         let Some(first) = rows.first() else { return healed };
-        // Entries of another move.
-        let Some(table) = work.tables.iter().find(|table| table.name == first[0].entry.table) else {
-            continue;
-        };
+        let of = &first[0].entry.table;
+        let Some(table) = work.tables.iter().find(|table| table.name == *of) else { continue };
         let left = match together(work, table, &rows).await {
             Ok(done) => {
                 size = size.after(done.bytes);
@@ -218,7 +226,7 @@ async fn lane(work: &Work<'_>) -> Healed {
                     healed.failed += 1;
                     tracing::warn!(table = table.name, %error, "a dirty key is not healed yet");
                     if error.is_away() {
-                        // Every other key would wait for the same server.
+                        // Every other key would wait for the same server: each is written or deleted on all of them.
                         healed.failed += std::mem::take(&mut *work.keys()).len();
                         return healed;
                     }

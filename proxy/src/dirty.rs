@@ -49,14 +49,18 @@ pub struct Extent {
 }
 
 impl DirtyKeys {
-    /// Keys of a transaction. A token that is known gets no further ones.
+    /// Keys of a transaction; those that are known of it already are noted once.
     pub fn add(&self, token: u64, keys: Vec<Dirty>, until: Until) {
         self.add_aged(token, keys, until, Duration::ZERO);
     }
 
     /// The same, of one that has been dirty for so long.
-    pub fn add_aged(&self, token: u64, keys: Vec<Dirty>, until: Until, age: Duration) {
-        let dashmap::Entry::Vacant(vacant) = self.transactions.entry(token) else { return };
+    pub fn add_aged(&self, token: u64, mut keys: Vec<Dirty>, until: Until, age: Duration) {
+        let now = Instant::now();
+        let new = || Transaction { keys: Vec::new(), until, since: now.checked_sub(age).unwrap_or(now) };
+        let mut transaction = self.transactions.entry(token).or_insert_with(new);
+        let known = std::mem::take(&mut transaction.keys);
+        keys.retain(|key| !known.contains(key));
         for key in &keys {
             let mut count = self.keys.entry(key.clone()).or_insert(0);
             if *count == 0 {
@@ -64,14 +68,39 @@ impl DirtyKeys {
             }
             *count += 1;
         }
-        let now = Instant::now();
-        vacant.insert(Transaction { keys, until, since: now.checked_sub(age).unwrap_or(now) });
+        keys.extend(known);
+        transaction.keys = keys;
     }
 
     /// Both sides hold the rows of a transaction.
     pub fn remove(&self, token: u64) {
-        let Some((_, transaction)) = self.transactions.remove(&token) else { return };
-        for key in transaction.keys {
+        if let Some((_, transaction)) = self.transactions.remove(&token) {
+            self.are_equal(transaction.keys);
+        }
+    }
+
+    /// Both sides hold a transaction's rows of these tables.
+    pub fn remove_of(&self, token: u64, tables: &[String]) {
+        let dashmap::Entry::Occupied(mut entry) = self.transactions.entry(token) else { return };
+        let of_tables = |(table, _): &mut Dirty| tables.contains(table);
+        let equal: Vec<Dirty> = entry.get_mut().keys.extract_if(.., of_tables).collect();
+        if entry.get().keys.is_empty() {
+            entry.remove();
+        } else {
+            drop(entry);
+        }
+        self.are_equal(equal);
+    }
+
+    /// Both sides hold every row of these tables that waited for this.
+    pub fn forget(&self, tables: &[String], until: Until) {
+        for token in self.tokens(tables, until, Duration::ZERO) {
+            self.remove_of(token, tables);
+        }
+    }
+
+    fn are_equal(&self, keys: Vec<Dirty>) {
+        for key in keys {
             let dashmap::Entry::Occupied(mut entry) = self.keys.entry(key) else { continue };
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
@@ -151,5 +180,23 @@ mod tests {
         dirty.remove(2);
         assert!(dirty.is_empty() && !dirty.has_table("shop.users"));
         assert_eq!(dirty.extent(&["shop.users".into()]), Extent::default());
+    }
+
+    #[test]
+    fn what_a_transaction_did_to_tables_of_another_move_stays_dirty() {
+        let dirty = DirtyKeys::default();
+        let users = (String::from("shop.users"), Some(KeyValue::Integer(7)));
+        dirty.add(1, vec![users.clone(), ("shop.orders".to_owned(), None)], Until::Healed);
+        dirty.add(2, vec![users], Until::Streamed);
+        dirty.forget(&["shop.users".into()], Until::Healed);
+        assert!(dirty.contains("shop.users", &KeyValue::Integer(7)) && dirty.has_table("shop.orders"));
+        dirty.forget(&["shop.users".into()], Until::Streamed);
+        assert!(!dirty.has_table("shop.users") && dirty.knows(1) && !dirty.knows(2));
+        // Each move reads its own part of the journal.
+        dirty.add(1, vec![("shop.orders".to_owned(), None), ("shop.carts".to_owned(), None)], Until::Healed);
+        dirty.remove_of(1, &["shop.orders".into()]);
+        assert!(dirty.has_table("shop.carts") && !dirty.has_table("shop.orders"));
+        dirty.remove_of(1, &["shop.carts".into()]);
+        assert!(dirty.is_empty() && !dirty.knows(1));
     }
 }

@@ -36,7 +36,7 @@ const PASSES: usize = 100;
 pub(super) async fn drain(shared: &Shared, moving: &[MovingTable], authority: Side) -> Result<(), WorkError> {
     for journal in heal::journals(moving, authority) {
         let mut idle = 0;
-        while heal::oldest(&journal).await?.is_some() {
+        while heal::oldest(moving, &journal).await?.is_some() {
             let healed = heal::run(moving, authority, &journal, 0).await?;
             idle = if healed.entries.is_empty() { idle + 1 } else { 0 };
             if idle == PASSES {
@@ -45,9 +45,7 @@ pub(super) async fn drain(shared: &Shared, moving: &[MovingTable], authority: Si
         }
     }
     for until in [Until::Healed, Until::Streamed] {
-        for token in shared.dirty.tokens(&names(moving), until, Duration::ZERO) {
-            shared.dirty.remove(token);
-        }
+        shared.dirty.forget(&names(moving), until);
     }
     Ok(())
 }
@@ -59,9 +57,9 @@ pub(super) async fn catch_up(
     authority: Side,
 ) -> Result<(), WorkError> {
     for journal in heal::journals(moving, authority) {
-        let Some(newest) = heal::newest(&journal).await? else { continue };
+        let Some(newest) = heal::newest(moving, &journal).await? else { continue };
         let mut idle = 0;
-        while heal::oldest(&journal).await?.is_some_and(|oldest| oldest <= newest) {
+        while heal::oldest(moving, &journal).await?.is_some_and(|oldest| oldest <= newest) {
             let healed = heal::run(moving, authority, &journal, 0).await?;
             idle = if healed.entries.is_empty() { idle + 1 } else { 0 };
             if idle == PASSES {
@@ -130,7 +128,7 @@ async fn load_later(control: Arc<Control>, name: String, token: u64) {
 async fn load(shared: &Shared, topology: &Topology, by: MoveId) -> Result<(), String> {
     let moving = tables::of_move(topology, by).map_err(|refusal| refusal.to_string())?;
     for journal in heal::journals(&moving, topology.move_of(by).writes) {
-        let entries = heal::all(&journal).await;
+        let entries = heal::all(&moving, &journal).await;
         let mut transactions: HashMap<u64, (Vec<Dirty>, Duration)> = HashMap::new();
         for Stored { entry, age, .. } in entries.map_err(|error| format!("reading dirty keys: {error}"))? {
             let key = entry.shard_keys.first().and_then(|key| KeyValue::from_canonical(key));
@@ -225,7 +223,7 @@ fn is_journaled(control: &Control, of: &Move) -> bool {
 /// Notes that nothing is left of a double write that has ended, once that is so.
 async fn finish(control: &Control, of: &Move, moving: &[MovingTable]) -> Result<(), String> {
     for journal in heal::journals(moving, of.writes) {
-        if heal::oldest(&journal).await.map_err(|error| error.to_string())?.is_some() {
+        if heal::oldest(moving, &journal).await.map_err(|error| error.to_string())?.is_some() {
             control.moves.endings.forget(&of.name);
             return Ok(());
         }
@@ -279,7 +277,8 @@ async fn pass(
     Ok(Healed { healed, failed })
 }
 
-/// Forgets transactions that no journal knows any more: those that were healed, and those that were never committed.
+/// Forgets what transactions did to these tables and no journal knows any more: what was healed, or never committed. What
+/// they did to tables of another move is that one's.
 async fn settle(
     shared: &Shared,
     moving: &[MovingTable],
@@ -295,10 +294,11 @@ async fn settle(
     }
     let mut noted = HashSet::new();
     for journal in heal::journals(moving, authority) {
-        noted.extend(heal::noted(&journal, &tokens).await?);
+        noted.extend(heal::noted(moving, &journal, &tokens).await?);
     }
+    let names = names(moving);
     for token in tokens.into_iter().filter(|token| !noted.contains(token)) {
-        shared.dirty.remove(token);
+        shared.dirty.remove_of(token, &names);
     }
     Ok(())
 }
