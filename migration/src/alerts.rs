@@ -155,10 +155,9 @@ pub struct FiringAlert {
 }
 
 impl Alerts {
-    /// Takes a sample of a move in, under its rules in force. An alert that they no longer have is forgotten.
+    /// Takes a sample of a move in, under its rules in force. An alert that they no longer have clears.
     pub fn on(&mut self, rules: &[AlertRule], move_name: &str, sample: &Sample, now: Moment) -> Vec<Raised> {
-        self.watched.retain(|watched| watched.move_name != move_name || rules.contains(&watched.rule));
-        let mut raised = Vec::new();
+        let mut raised = self.without(move_name, |rule| rules.contains(rule), "the rule has gone", now);
         for rule in rules {
             let watched = self.watched(rule, move_name);
             watched.value = sample.get(rule.when.metric);
@@ -196,9 +195,25 @@ impl Alerts {
         self.watched.iter().filter(counted).count()
     }
 
-    /// A move that the rules no longer have.
-    pub fn forget(&mut self, move_name: &str) {
-        self.watched.retain(|watched| watched.move_name != move_name);
+    /// A move that the rules no longer have: its alerts clear.
+    pub fn forget(&mut self, move_name: &str, now: Moment) -> Vec<Raised> {
+        self.without(move_name, |_| false, "the move has gone", now)
+    }
+
+    /// Takes alerts of a move out. Those that fired clear.
+    fn without(
+        &mut self,
+        move_name: &str,
+        stays: impl Fn(&AlertRule) -> bool,
+        why: &str,
+        now: Moment,
+    ) -> Vec<Raised> {
+        let gone = self.watched.extract_if(.., |of| of.move_name == move_name && !stays(&of.rule));
+        let cleared = |Watched { move_name, rule, .. }| {
+            let (value, at) = (why.to_owned(), now.unix_s);
+            Raised { move_name, rule, edge: Edge::Cleared, value, at }
+        };
+        gone.filter(|of| of.state.is_firing()).map(cleared).collect()
     }
 
     fn watched(&mut self, rule: &AlertRule, move_name: &str) -> &mut Watched {
@@ -317,10 +332,16 @@ mod tests {
         assert_eq!(shown, [("sync_delay > 60 s", "critical", since), ("dirty_keys > 5", "warning", since)]);
         assert!(alerts.firing("other").is_empty());
         assert_eq!((alerts.firing_at(Level::Warning), alerts.firing_at(Level::Critical)), (1, 1));
-        let cleared = alerts.on(&rules[..1], "shop", &Sample::default(), at(1_700_000_007));
-        assert_eq!(cleared.iter().map(|raised| raised.edge).collect::<Vec<_>>(), [Edge::Cleared]);
+        let cleared = alerts.on(&rules[1..], "shop", &bad, at(1_700_000_007));
+        let edges: Vec<_> = cleared.iter().map(|raised| (raised.edge, raised.value.as_str())).collect();
+        assert_eq!(edges, [(Edge::Cleared, "the rule has gone")]);
+        let edited = [AlertRule { message: "call somebody".into(), ..rules[1].clone() }];
+        let told = alerts.on(&edited, "shop", &bad, at(1_700_000_008));
+        let edges: Vec<_> = told.iter().map(|raised| (raised.edge, raised.rule.message.as_str())).collect();
+        assert_eq!(edges, [(Edge::Cleared, "sync_delay > 60 s"), (Edge::Fired, "call somebody")]);
         assert_eq!(alerts.firing_at(Level::Warning), 0);
-        alerts.forget("shop");
+        let forgotten = alerts.forget("shop", at(1_700_000_009));
+        assert_eq!(forgotten.iter().map(|raised| raised.edge).collect::<Vec<_>>(), [Edge::Cleared]);
         assert!(alerts.watched.iter().all(|watched| watched.move_name == "other"));
     }
 

@@ -109,7 +109,8 @@ fn the_examples_in_the_rule_file_are_valid_and_show_every_section() {
 fn the_list_of_metrics_is_the_registry() {
     let mut text = String::from(
         "# Alerts\n\nWhat `when` of `[[alerts]]` in the rule file may watch: `metric < value`, with `<`, `<=`, `>` or \
-         `>=`. An alert fires when its condition has been true for `for`, and clears when it has been false for as long. \
+         `>=`. An alert fires when its condition has been true for `for`, and clears when it has been false for as long, or when \
+         its rule or its move goes. \
          A metric with nothing to measure makes its condition false; one that should be known and is not leaves the \
          alert as it is, or counts as too much where the table says so.\n\n\
          Actions: `\"log\"` (the default), `\"pause\"` (the move, until a person lets it go on), \

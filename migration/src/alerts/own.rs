@@ -18,7 +18,7 @@ pub fn failed(reason: &str) -> AlertRule {
 
 /// A stream is not followed.
 #[must_use]
-pub fn away(waits_for: &str) -> AlertRule {
+pub fn not_followed(waits_for: &str) -> AlertRule {
     AlertRule {
         when: Condition { metric: Metric::StreamAwayFor, comparison: Comparison::Greater, bound: 60.0 },
         text: "stream_away_for > 60 s".to_owned(),

@@ -40,8 +40,12 @@ impl Alarm {
     /// Takes a sample of a move in, under the rules in force. Must be called inside a runtime.
     pub fn on(&self, rules: &[AlertRule], move_name: &str, sample: &Sample, now: Moment) -> Demand {
         let raised = self.lock().on(rules, move_name, sample, now);
+        self.tell(move_name, &raised)
+    }
+
+    fn tell(&self, move_name: &str, raised: &[Raised]) -> Demand {
         let mut demand = Demand::Nothing;
-        for raised in &raised {
+        for raised in raised {
             for action in &raised.rule.actions {
                 match action {
                     Action::Log => log(raised),
@@ -96,8 +100,10 @@ impl Alarm {
     }
 
     /// A move that the rules no longer have.
-    pub fn forget(&self, move_name: &str) {
-        self.lock().forget(move_name);
+    pub fn forget(&self, move_name: &str, now: Moment) {
+        let cleared = self.lock().forget(move_name, now);
+        // Nothing is demanded of a move that has gone.
+        self.tell(move_name, &cleared);
         let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
         posts.retain(|[of, ..], _| of != move_name);
     }

@@ -7,9 +7,11 @@ use futures_util::future::{join, join_all};
 use shardway_migration::reading::Reading;
 use shardway_migration::settings::Throttle;
 use shardway_migration::signals::{self, ServerSignals};
-use shardway_migration::throttle::Check;
+use shardway_migration::throttle::{Check, Seen};
 use shardway_routing::topology::{Move, Server, Topology};
 
+use super::monitor::minute_of_day;
+use super::schedule::Lately;
 use crate::control::Control;
 use crate::control::external_check::{self, Answer};
 use crate::control_connection::{answer_within, connect};
@@ -66,6 +68,20 @@ impl Around {
         }
     }
 
+    /// As a throttle sees it, together with how long clients' statements took and how fast the work would go.
+    pub(super) fn seen(&self, lately: &Lately, rows_per_s: Reading) -> Seen {
+        Seen {
+            minute_of_day: minute_of_day(),
+            replica_lag_s: self.replica_lag,
+            threads_running: self.threads,
+            history_length: self.history,
+            latency_ms: lately.p95_ms(),
+            disk_free_percent: self.disk,
+            rows_per_s,
+            check: self.check.clone(),
+        }
+    }
+
     /// What somebody else has told counts instead.
     fn but(self, answer: Answer) -> Around {
         let told_or =
@@ -119,7 +135,7 @@ async fn replica_lag(server: &Server) -> Reading {
 }
 
 /// The worse of two; what is not known is the worst.
-fn worse(one: Reading, other: Reading) -> Reading {
+pub(super) fn worse(one: Reading, other: Reading) -> Reading {
     match (one, other) {
         (Reading::Unknown, _) | (_, Reading::Unknown) => Reading::Unknown,
         (Reading::NotNow, reading) | (reading, Reading::NotNow) => reading,

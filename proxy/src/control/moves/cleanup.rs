@@ -4,33 +4,26 @@
 //! One call puts aside what is still there, or drops what has been aside for long enough, never both. A stage
 //! that a crash cut short is ended when the process starts again.
 
+mod emptying;
 mod split;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use mysql_async::Conn;
 use shardway_migration::apply::progress;
 use shardway_migration::cleanup::{
-    self, CleanupLine, CleanupReport, EVIDENCE, Grace, Holder, Leftover, Next, RowsThatLeft, Spent, Stage,
-    There, Triggers, WORKING,
+    self, CleanupLine, CleanupReport, EVIDENCE, Grace, Holder, Leftover, Next, Spent, Stage, There, Triggers,
+    WORKING,
 };
 use shardway_migration::phase::Phase;
-use shardway_migration::reading::Reading;
-use shardway_migration::signals;
-use shardway_migration::throttle::{self, Policy, Seen};
 use shardway_routing::topology::Topology;
 
 use super::find;
 use super::leftovers::{Record, connect, other_move, routed, told};
-use super::monitor::minute_of_day;
 use crate::control::Control;
 use crate::control::steps::{Step, reached};
 use crate::control::store::now_s;
 use crate::utc::{compact_date, rfc3339};
-
-/// While limits stop a cleanup, how often they are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Whether anything is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,51 +224,6 @@ impl Work<'_> {
         let skipped = if grace == Grace::Skipped { ", its grace time skipped by a person" } else { "" };
         self.say(&of, &format!("dropped as {name}{skipped}"));
         self.reach_stage(index, Stage::Dropped { at: now_s(), grace })
-    }
-
-    /// Deletes rows as fast as the limits of the move let a copy go: of a table that is about to be dropped until few are
-    /// left, else all that have left it.
-    async fn empty(&self, connection: &mut Conn, of: &Leftover, mut left: u64) -> Result<(), String> {
-        let settings = self.control.moves.settings(self.name);
-        let by_hand = self.control.hands.of(self.name);
-        let policy = Policy {
-            limits: &settings.throttle,
-            parallel: 1,
-            pause_ms: settings.cleanup.pause_ms,
-            by_hand: &by_hand,
-        };
-        let mut pace = policy.full();
-        let rows = settings.cleanup.rows;
-        let (mut left_rows, few) = match &of.only {
-            Some(only) => (Some(RowsThatLeft::find(connection, of, only).await.map_err(told)?), 0),
-            None => (None, u64::from(rows)),
-        };
-        while left > few {
-            let told_now = signals::of_server(connection).await.ok();
-            let seen = Seen {
-                minute_of_day: minute_of_day(),
-                threads_running: told_now.as_ref().map_or(Reading::Unknown, |of| of.threads_running),
-                history_length: told_now.as_ref().map_or(Reading::Unknown, |of| of.history_length),
-                ..Seen::default()
-            };
-            pace = throttle::decide(&seen, policy, &pace);
-            if pace.state == throttle::State::Stopped {
-                tokio::time::sleep(LOOK_EVERY).await;
-                continue;
-            }
-            let deleted = match &mut left_rows {
-                Some(found) => found.delete_some(connection, rows).await,
-                None => cleanup::delete_some(connection, &of.holder, of.name(), rows).await,
-            };
-            let deleted = deleted.map_err(told)?;
-            reached(Step::Emptying).await;
-            if deleted == 0 {
-                break;
-            }
-            left = left.saturating_sub(deleted);
-            tokio::time::sleep(Duration::from_millis(pace.pause_ms)).await;
-        }
-        Ok(())
     }
 
     fn waits(&mut self, index: usize) {

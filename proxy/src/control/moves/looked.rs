@@ -98,12 +98,12 @@ impl Failures {
 
 /// For how long a stream of the move has not been followed.
 #[derive(Debug, Default)]
-pub(super) struct Away {
+pub(super) struct NotFollowed {
     since_ms: Option<u64>,
     waits_for: Option<String>,
 }
 
-impl Away {
+impl NotFollowed {
     /// Seconds, from what the streams wait for.
     pub(super) fn look(&mut self, streams: Option<&Streams>, now_ms: u64) -> Reading {
         let Some(streams) = streams else {
@@ -121,7 +121,7 @@ impl Away {
 
     /// The alert that every move has one of whose streams was not followed.
     pub(super) fn rule(&self) -> Option<AlertRule> {
-        self.waits_for.as_deref().map(alerts::own::away)
+        self.waits_for.as_deref().map(alerts::own::not_followed)
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
             waits_for: waits_for.map(str::to_owned),
         };
         let (followed, away) = (streams(None), streams(Some("the stream of 1.2.3.4:3306: away")));
-        let mut of = Away::default();
+        let mut of = NotFollowed::default();
         assert_eq!((of.look(None, 0), of.look(Some(&followed), 1_000)), (Reading::NotNow, Reading::Is(0.0)));
         assert!(of.rule().is_none());
         assert_eq!(of.look(Some(&away), 2_000), Reading::Is(0.0));

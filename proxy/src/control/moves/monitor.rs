@@ -18,14 +18,14 @@ use shardway_migration::schedule::ScheduleReport;
 use shardway_migration::settings::MoveSettings;
 use shardway_migration::signals::CpuTimes;
 use shardway_migration::throttle::full_pace::{FullPace, Work};
-use shardway_migration::throttle::{self, ByHand, Pace, Policy, Seen};
+use shardway_migration::throttle::{self, ByHand, Pace, Policy};
 use shardway_routing::topology::{Move, MoveId};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::around::Around;
 use super::counted::Gauged;
 use super::headroom::Headroom;
-use super::looked::{Away, Copying, Failures, Looked, has_failed, is_to_be_followed};
+use super::looked::{Copying, Failures, Looked, NotFollowed, has_failed, is_to_be_followed};
 use super::schedule::{Lately, Scheduled};
 use super::{Streams, moves};
 use crate::control::Control;
@@ -65,7 +65,7 @@ struct Gauge {
     headroom: Headroom,
     /// When it was noted last how far the copy is.
     noted_ms: u64,
-    away: Away,
+    not_followed: NotFollowed,
     /// Why the move failed last.
     failed: Option<String>,
 }
@@ -90,7 +90,7 @@ impl Gauge {
             scheduled: Scheduled::default(),
             headroom: Headroom::default(),
             noted_ms: now_ms,
-            away: Away::default(),
+            not_followed: NotFollowed::default(),
             failed: None,
         }
     }
@@ -113,7 +113,7 @@ pub(in crate::control) async fn always(control: Arc<Control>) {
             let stays =
                 snapshot.topology.moves.iter().any(|of| of.name == *name) || gauge.try_lock().is_err();
             if !stays {
-                control.shared.alarm.forget(name);
+                control.shared.alarm.forget(name, moment(&control));
             }
             stays
         });
@@ -176,7 +176,7 @@ async fn look(
     if let Some(reason) = known.state.needs_a_person() {
         gauge.failed = Some(reason.to_owned());
     }
-    let stream_away_s = gauge.away.look(streams.as_ref(), now_ms);
+    let stream_away_s = gauge.not_followed.look(streams.as_ref(), now_ms);
     let shadowed = Reading::Is(control.shared.shadow.of(&of.name).mismatches() as f64);
     let looked = Looked {
         around,
@@ -216,7 +216,7 @@ async fn look(
 /// Tells who must be told.
 async fn raise(control: &Arc<Control>, of: &Move, gauge: &Gauge, sample: &Sample, now: Moment) {
     let failed = gauge.failed.as_deref().map(alerts::own::failed);
-    let own = gauge.headroom.rule().into_iter().chain(failed).chain(gauge.away.rule());
+    let own = gauge.headroom.rule().into_iter().chain(failed).chain(gauge.not_followed.rule());
     let rules = with_own(&control.store.settings().alerts, own);
     if let Demand::Pause(reason) = control.shared.alarm.on(&rules, &of.name, sample, now)
         && let Err(error) = control.moves.happen(&of.name, Event::Pause(reason)).await
@@ -291,24 +291,15 @@ fn look_at_copy(
         pause_ms: settings.copy.pause_ms,
         by_hand: &by_hand,
     };
-    let minute_of_day = minute_of_day();
-    let rests = policy.rests(minute_of_day);
+    let rests = policy.rests(minute_of_day());
     if rests {
         gauge.speed.rest(now_ms);
     }
     let progress = gauge.speed.on(&copy.counts(), now_ms);
     let (busy_ms, workers) = copy.busy.spent();
     let work = Work { rows: copy.rows_now(), busy_ms, workers };
-    let seen = Seen {
-        minute_of_day,
-        replica_lag_s: around.replica_lag,
-        threads_running: around.threads,
-        history_length: around.history,
-        latency_ms: gauge.lately.p95_ms(),
-        disk_free_percent: around.disk,
-        rows_per_s: gauge.full_pace.on(work, u64::from(settings.copy.rows), policy.parallel),
-        check: around.check.clone(),
-    };
+    let rows_per_s = gauge.full_pace.on(work, u64::from(settings.copy.rows), policy.parallel);
+    let seen = around.seen(&gauge.lately, rows_per_s);
     gauge.pace = throttle::decide(&seen, policy, &gauge.pace);
     let concurrency = match gauge.pace.state {
         throttle::State::Stopped => 0,
