@@ -73,6 +73,8 @@ pub struct Course {
     fine_since_ms: Option<u64>,
     /// Seeing the share that was decided on is no edit of somebody else.
     kept: Kept,
+    /// What was decided last is a step back.
+    steps_back: bool,
     says: String,
 }
 
@@ -111,6 +113,7 @@ impl Course {
 
     /// Decides.
     pub fn on(&mut self, schedule: &Schedule, seen: &Seen) -> Decision {
+        self.steps_back = false;
         if self.at.is_none_or(|(reads, _)| reads != seen.reads) {
             // A process that ended may not have come to what it had decided.
             let is_own = self
@@ -135,6 +138,7 @@ impl Course {
                     return Decision::Stay;
                 }
                 self.kept.setbacks += 1;
+                self.steps_back = true;
                 return self.go(
                     seen.reads,
                     lower,
@@ -176,7 +180,7 @@ impl Course {
 
     /// The change that was decided on did not come about: the dwell time begins anew, and a step back is no step back.
     pub fn failed(&mut self, why: &str) {
-        if self.kept.decided.is_some_and(|(from, to)| to < from) {
+        if std::mem::take(&mut self.steps_back) {
             self.kept.setbacks = self.kept.setbacks.saturating_sub(1);
         }
         self.fine_since_ms = None;

@@ -1,6 +1,6 @@
 //! Editing a move's traffic in the operator's own file, comments and layout kept.
 
-use toml_edit::{DocumentMut, Item, value};
+use toml_edit::{DocumentMut, Item, TableLike, value};
 
 /// What is to change; the rest stays.
 #[derive(Debug, Default)]
@@ -20,16 +20,34 @@ pub enum Always {
     Nobody,
 }
 
+fn parsed(text: &str) -> Result<DocumentMut, String> {
+    text.parse().map_err(|error| format!("the rule file cannot be read: {error}"))
+}
+
+fn section<'a>(document: &'a mut DocumentMut, name: &str) -> Result<&'a mut dyn TableLike, String> {
+    let moves = document.get_mut("moves").and_then(Item::as_table_like_mut);
+    let of = moves.and_then(|moves| moves.get_mut(name)).and_then(Item::as_table_like_mut);
+    of.ok_or_else(|| format!("the rule file has no [moves.{name}]"))
+}
+
+/// The percentage of reads that the text gives a move's target.
+///
+/// # Errors
+/// When it is not TOML, has no such move, or no percentage.
+pub fn reads(text: &str, name: &str) -> Result<f64, String> {
+    let mut document = parsed(text)?;
+    let Some(reads) = section(&mut document, name)?.get("reads") else { return Ok(0.0) };
+    let whole = |reads: &Item| reads.as_integer().and_then(|whole| u16::try_from(whole).ok()).map(f64::from);
+    reads.as_float().or_else(|| whole(reads)).ok_or_else(|| format!("moves.{name}.reads is no percentage"))
+}
+
 /// The rule file's text with the wish fulfilled.
 ///
 /// # Errors
 /// When it is not TOML, or has no such move.
 pub fn edited(text: &str, name: &str, wish: &Wish) -> Result<String, String> {
-    let mut document: DocumentMut =
-        text.parse().map_err(|error| format!("the rule file cannot be read: {error}"))?;
-    let moves = document.get_mut("moves").and_then(Item::as_table_like_mut);
-    let of = moves.and_then(|moves| moves.get_mut(name)).and_then(Item::as_table_like_mut);
-    let of = of.ok_or_else(|| format!("the rule file has no [moves.{name}]"))?;
+    let mut document = parsed(text)?;
+    let of = section(&mut document, name)?;
     let has_always = of.contains_key("always");
     let mut set =
         |key: &str, new: Item| match (of.get_mut(key).and_then(Item::as_value_mut), new.into_value()) {

@@ -25,7 +25,7 @@ use shardway_routing::plan::{
     Access, Characteristics, DataPlan, Gather, InsertId, Pin, Plan, RoutePlan, ServedBy, Sides,
 };
 use shardway_routing::refusal;
-use shardway_routing::topology::{DoubleWrite, Move, MoveId, Seen, Side, TableId, Topology};
+use shardway_routing::topology::{DoubleWrite, Move, MoveId, Side, TableId, Topology};
 
 use self::behind::{Leaving, LeftRows};
 use self::replicas::Chosen;
@@ -298,7 +298,7 @@ impl bind::Sides for Chooser<'_> {
     fn is_behind(&self, of: &Move) -> bool {
         self.fall_back(Fallback::Lag, |shared| match of.lag_max() {
             Some(most) => !shared.followed.is_within(&of.name, most),
-            None => of.capture.seen(of.writes) == Seen::ByLog && !shared.followed.notes(&of.name),
+            None => false,
         })
     }
 

@@ -96,11 +96,14 @@ impl Move {
     }
 
     /// How far the side that is not the authority may be behind and still answer reads. Double write keeps it current
-    /// whatever the streams do, so then there is a bound only where the rules name one.
+    /// only with what comes through this process, so there is a bound as well where a log shows what others write; where
+    /// none does, only the rules can name one.
     #[must_use]
     pub fn lag_max(&self) -> Option<Duration> {
         const UNLESS_SAID: u64 = 10_000;
-        let default = (self.double_write == DoubleWrite::Off).then_some(UNLESS_SAID);
+        let has_bound =
+            self.double_write == DoubleWrite::Off || self.capture.seen(self.writes) == Seen::ByLog;
+        let default = has_bound.then_some(UNLESS_SAID);
         self.lag_max_ms.or(default).map(Duration::from_millis)
     }
 }

@@ -10,6 +10,7 @@ use shardway_migration::reading::Reading;
 use shardway_migration::schedule::{Course, Decision, STATEMENTS_MIN, ScheduleReport, Seen};
 use shardway_migration::settings::Schedule;
 use shardway_migration::verify::Mode;
+use shardway_routing::topology::Seen::ByLog;
 use shardway_routing::topology::{DoubleWrite, Move, Side};
 use tokio::task::JoinHandle;
 
@@ -220,8 +221,8 @@ fn not_ready(control: &Control, of: &Move) -> Option<String> {
         Some("the target owns writes".to_owned())
     } else if state != (State::Running { phase: Phase::Synced }) {
         Some(format!("the move is in phase {}", state.name()))
-    } else if of.double_write == DoubleWrite::Off {
-        Some("double write is off".to_owned())
+    } else if of.double_write == DoubleWrite::Off && of.capture.seen(Side::Source) != ByLog {
+        Some("double write is off, and no log brings over what is written".to_owned())
     } else {
         None
     }
@@ -257,11 +258,12 @@ fn mismatches(control: &Control, of: &Move, began: &Began) -> Reading {
 }
 
 /// Edits the rule file as a person would. A file with changes that are not in force is somebody's work under way: nothing
-/// goes forward then, and what goes back goes back in the rules in force, and in that file without its other changes.
+/// goes forward then, and what goes back goes back in the rules in force, and in that file where it says more.
 async fn carry_out(control: &Control, of: &Move, reads: u16, why: &str) -> Result<(), String> {
     let file = &control.shared.config.rules;
     let told = |error: std::io::Error| format!("{}: {error}", file.display());
-    let wish = Wish { reads: Some(f64::from(reads) / 100.0), ..Wish::default() };
+    let percent = f64::from(reads) / 100.0;
+    let wish = Wish { reads: Some(percent), ..Wish::default() };
     let before = control.store.in_force().ok_or("no rules are in force")?.text;
     let goes_back = reads < of.reads;
     if !goes_back && tokio::fs::read_to_string(file).await.map_err(told)? != before {
@@ -273,9 +275,15 @@ async fn carry_out(control: &Control, of: &Move, reads: u16, why: &str) -> Resul
         control.store.take_back(&before).await;
         return Err(error);
     }
-    let written = tokio::fs::read_to_string(file).await.map_err(told);
-    let edited = written.and_then(|written| traffic::edited(&written, &of.name, &wish));
-    match edited.and_then(|edited| rule_file::replace(file, &edited).map_err(|error| format!("{error:#}"))) {
+    let in_file = async {
+        let written = tokio::fs::read_to_string(file).await.map_err(told)?;
+        if goes_back && traffic::reads(&written, &of.name)? <= percent {
+            return Ok(());
+        }
+        let edited = traffic::edited(&written, &of.name, &wish)?;
+        rule_file::replace(file, &edited).map_err(|error| format!("{error:#}"))
+    };
+    match in_file.await {
         // In force it is all the same.
         Err(error) if goes_back => {
             tracing::warn!(
@@ -285,6 +293,6 @@ async fn carry_out(control: &Control, of: &Move, reads: u16, why: &str) -> Resul
             );
             Ok(())
         }
-        edited => edited,
+        done => done,
     }
 }
