@@ -235,3 +235,28 @@ async fn a_log_that_cannot_be_replayed_exactly_is_refused() {
     let left = rows(&mut legacy, &databases).await.unwrap();
     assert!(left.iter().all(|name| !name.contains("restored") && !name.contains("try")), "{left:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_trial_of_a_backup_has_left_goes_when_the_process_starts_again() {
+    let mut shop = shop(&tools(""), 100).await;
+    let made = json(&shop, &["backup", "shop"]);
+    let mut source = shop.cluster.legacy.connect(&shop.name).await;
+    let [trial, other] = [1, 2].map(|id| format!("{}_try_backup_{id}", shop.name));
+    for database in [&trial, &other] {
+        source.query_drop(format!("CREATE DATABASE {database}")).await.unwrap();
+    }
+    // As a crash in the middle of the trial leaves it.
+    shop.proxy.kill9();
+    let mut untried = made.clone();
+    (untried["verified"], untried["not_verified"]) = (Value::Null, "it has not been tried".into());
+    shop.proxy.write_state_file("backups/shop/000001.json", &untried.to_string());
+    shop.proxy.restart().await;
+    let left = format!(
+        "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ('{trial}', '{other}')"
+    );
+    until("the trial is gone", Duration::from_secs(20), async || {
+        (rows(&mut source, &left).await.unwrap() == [other.as_str()]).then_some(())
+    })
+    .await;
+    source.query_drop(format!("DROP DATABASE {other}")).await.unwrap();
+}

@@ -65,6 +65,9 @@ async fn equal_sides_pass_all_five_under_load_and_the_report_is_kept() {
     shop.proxy.kill9_and_restart().await;
     let (again, code) = checked(&shop, &["--last", "--json"]);
     assert_eq!((serde_json::from_str::<Value>(&again).unwrap(), code), (report, 0));
+    let folder = shop.proxy.config().with_file_name("state").join("checks/shop");
+    let kept: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(std::fs::read_to_string(&kept[0]).unwrap(), shop.proxy.state_file("checks/shop.json"));
     let (text, _) = checked(&shop, &["--last"]);
     assert!(text.starts_with("finished ") && text.contains("5 of 5 checks passed"), "{text}");
     let journal = load.stop().await;

@@ -288,6 +288,10 @@ async fn an_emergency_with_a_dead_target_serves_at_once_and_destroys_nothing() {
     assert!(!is_closed && gap["end"].is_object() && gap["unknown"].is_null(), "{gaps}");
     let keys = gap["keys"].as_array().unwrap();
     assert_eq!(gap["rows"], keys.len(), "every row is told by key");
+    let list = std::fs::read_to_string(gap["list"].as_str().unwrap()).unwrap();
+    let listed: Vec<serde_json::Value> =
+        list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(listed, *keys);
     for (id, change) in [("501", "updated"), ("509", "inserted")] {
         assert!(keys.iter().any(|row| row["key"][0] == id && row["change"] == change), "{id}: {gaps}");
     }

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::{Shared, failed, told};
 use crate::control::Control;
-use crate::control::moves::Point;
 use crate::control::moves::backup::BackupAsk;
 use crate::control::moves::rollback::{self, Ask};
+use crate::control::moves::{Point, READ_PATIENTLY};
 
 /// What they begin goes on if nobody waits for the answer.
 pub(super) fn routes() -> Router<Arc<Control>> {
@@ -66,7 +66,7 @@ async fn back_up(State(control): Shared, Path(name): Path<String>, Json(ask): Js
 }
 
 async fn gaps(State(control): Shared, Path(name): Path<String>) -> Response {
-    answered(control.moves.gaps(&name).await.map(|parted| json!({ "parted": parted })))
+    answered(control.moves.gaps(&name, READ_PATIENTLY).await.map(|parted| json!({ "parted": parted })))
 }
 
 async fn close(State(control): Shared, Path(name): Path<String>) -> Response {

@@ -333,7 +333,8 @@ fn gap_lines(name: &str, parted: &Parted) -> String {
             text += &format!("    {} {} was {}\n", row.table, row.key, row.change);
         }
         if gap.rows > Some(gap.keys.len() as u64) {
-            text += "    … and more\n";
+            let all = gap.list.as_ref().map(|list| format!("; all are in {}", list.display()));
+            text += &format!("    … and more{}\n", all.unwrap_or_default());
         }
     }
     if *dirty_keys > 0 {

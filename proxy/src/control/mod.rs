@@ -81,6 +81,7 @@ pub async fn start(shared: Arc<Shared>) -> anyhow::Result<Arc<Control>> {
     tokio::spawn(moves::await_streams_always(Arc::clone(&control)));
     tokio::spawn(moves::shadow_always(Arc::clone(&control)));
     tokio::spawn(moves::resume_cleanups(Arc::clone(&control)));
+    moves::drop_trials_left(&control);
     tokio::spawn(probe(Arc::clone(&control)));
     tokio::spawn(replicas::watch_always(Arc::clone(&control.shared)));
     if let Some(address) = control.shared.config.listen.admin {

@@ -31,7 +31,8 @@ pub use manifest::{Manifest, PartReport, VerifiedBackup};
 pub use restore::Restored;
 
 use super::tools::{self, Tool};
-use super::{Moves, find};
+use super::{Moves, find, moves};
+use crate::control::Control;
 use crate::control::deadline::Deadline;
 use crate::control::store::now_s;
 use crate::gate::GateName;
@@ -53,6 +54,21 @@ pub enum Kind {
     Full,
     /// The log since the backup before.
     Incremental,
+}
+
+/// Drops what trials of backups have left on the sources that the process before this one did not end. To be called before
+/// anybody can ask for a backup; the servers are asked later.
+pub(in crate::control) fn drop_trials_left(control: &Control) {
+    let snapshot = control.shared.snapshot();
+    for (by, of) in moves(&snapshot.topology) {
+        let Ok(backups) = control.moves.backups(&of.name) else { continue };
+        let untried: Vec<u64> =
+            backups.iter().filter(|backup| backup.verified.is_none()).map(|backup| backup.id).collect();
+        let Ok(moving) = control.moves.moving(&snapshot.topology, by) else { continue };
+        if !untried.is_empty() {
+            tokio::spawn(restore::drop_trials(backup::parts(&moving, Side::Source), untried));
+        }
+    }
 }
 
 impl Moves {

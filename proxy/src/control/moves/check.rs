@@ -1,7 +1,8 @@
-//! The five checks before a switch: running them, keeping the last report of each move, and showing how far a run is.
+//! The five checks before a switch: running them, keeping the reports of each move, and showing how far a run is.
 //!
-//! Reports lie beside the moves' states, one file a move, and replace each other. They hold values of rows where an
-//! assertion differs, so they are for the eyes that may read the state folder and the admin interface.
+//! Reports lie beside the moves' states: the last of a move in a file of its name, and the last [`KEPT`], by when they ended,
+//! in a folder of its name. They hold values of rows where an assertion differs, so they are for the eyes that may read the
+//! state folder and the admin interface.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +18,12 @@ use shardway_migration::verify::Mode;
 use super::ask::BothSides;
 use super::equal::{CatchUp, Repairs};
 use super::{Moves, find};
+use crate::control::store::now_s;
 use crate::durable;
+use crate::utc::rfc3339;
+
+/// Reports of a move that are kept.
+const KEPT: usize = 50;
 
 /// Runs under way, by move.
 pub(super) type Running = Mutex<BTreeMap<String, Arc<Progress>>>;
@@ -70,9 +76,8 @@ impl Moves {
         sides.close().await;
         let report = report.map_err(|error| error.to_string())?;
         self.keep_found(name, &moving, &report.hash, unproved).await.map_err(|error| error.to_string())?;
-        let saved = std::fs::create_dir_all(self.checks_folder())
-            .and_then(|()| Ok(serde_json::to_vec_pretty(&report)?))
-            .and_then(|bytes| durable::write(&self.check_file(name), &bytes));
+        let saved = serde_json::to_vec_pretty(&report).map_err(std::io::Error::from);
+        let saved = saved.and_then(|bytes| self.keep_report(name, &bytes));
         saved.map_err(|error| format!("the report cannot be kept: {error}"))?;
         tracing::info!(r#move = name, passed = report.passed, "the five checks have run");
         Ok(report)
@@ -109,6 +114,19 @@ impl Moves {
         let progress = Arc::new(Progress::default());
         running.insert(name.to_owned(), Arc::clone(&progress));
         Ok((progress, Entered { running: &self.checking, name }))
+    }
+
+    fn keep_report(&self, name: &str, report: &[u8]) -> std::io::Result<()> {
+        let folder = self.checks_folder().join(name);
+        std::fs::create_dir_all(&folder)?;
+        durable::write(&folder.join(format!("{}.json", rfc3339(now_s()))), report)?;
+        durable::write(&self.check_file(name), report)?;
+        let all = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.path()));
+        let mut all = all.collect::<std::io::Result<Vec<_>>>()?;
+        // Their names are moments, so this is from the oldest to the newest.
+        all.sort();
+        let old = all.len().saturating_sub(KEPT);
+        all.iter().take(old).try_for_each(std::fs::remove_file)
     }
 
     fn checks_folder(&self) -> PathBuf {

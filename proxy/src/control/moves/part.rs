@@ -5,6 +5,7 @@
 //! the target has. What is not synchronised is noted with the switch itself, and the move stays still, also over a
 //! restart, until a person has looked at it and closes it.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
@@ -29,6 +30,7 @@ use crate::control::steps::{Step, reached};
 use crate::control::store::now_s;
 use crate::control_connection;
 use crate::dirty::Until;
+use crate::durable;
 
 /// How long streams may take to stop before they are cut off.
 const STOP_MAX: Duration = Duration::from_secs(1);
@@ -36,9 +38,11 @@ const STOP_MAX: Duration = Duration::from_secs(1);
 const EVENT_MAX: Duration = Duration::from_secs(12);
 /// How long a server may take to say where its log ends.
 const ASK_MAX: Duration = Duration::from_secs(2);
-/// How long reading what was not applied may take.
-const READ_MAX: Duration = Duration::from_secs(20);
-/// Rows of one server that are told by key.
+/// How long reading what was not applied may take while a rollback waits for it.
+pub(super) const READ_SOON: Duration = Duration::from_secs(20);
+/// The same when a person asks again.
+pub const READ_PATIENTLY: Duration = Duration::from_secs(1_800);
+/// Rows of one server that are told by key at once; a file has them all.
 const KEYS_MAX: usize = 200;
 
 /// A move whose sides have parted.
@@ -78,6 +82,9 @@ pub struct Gap {
     pub rows: Option<u64>,
     /// The first of them.
     pub keys: Vec<Missed>,
+    /// A file on the proxy's machine with all of them, a JSON object for each line.
+    #[serde(default)]
+    pub list: Option<PathBuf>,
     /// How far the stream was behind.
     pub lag_ms: Option<u64>,
     /// Under which the source has noted how far it is, and where that began.
@@ -89,13 +96,19 @@ pub struct Gap {
 
 impl Gap {
     /// Asks the server where its log ends, and for the rows that were written before.
-    async fn ask(&mut self, server: &Server, moving: &[MovingTable]) {
-        if let Err(why) = self.asked(server, moving).await {
+    async fn ask(&mut self, server: &Server, moving: &[MovingTable], limit: Duration, list: PathBuf) {
+        if let Err(why) = self.asked(server, moving, limit, list).await {
             self.unknown = Some(why);
         }
     }
 
-    async fn asked(&mut self, server: &Server, moving: &[MovingTable]) -> Result<(), String> {
+    async fn asked(
+        &mut self,
+        server: &Server,
+        moving: &[MovingTable],
+        limit: Duration,
+        list: PathBuf,
+    ) -> Result<(), String> {
         let end = tokio::time::timeout(ASK_MAX, end(server)).await;
         let end = end.unwrap_or_else(|_| Err("the server did not answer".to_owned()))?;
         if let Some(saved) = applied(moving, &StreamName(self.name.clone())).await? {
@@ -106,13 +119,26 @@ impl Gap {
         self.bytes = same_file.and_then(|applied| end.offset.checked_sub(applied.offset));
         self.end = Some(end.clone());
         let applied = applied.ok_or("nobody knows up to where it was applied")?;
-        let found = missed::between(server, moving, Side::Target, applied, &end, READ_MAX).await;
+        let found = missed::between(server, moving, Side::Target, applied, &end, limit).await;
         let found = found.map_err(|error| format!("its log cannot be read: {error}"))?;
         self.rows = Some(found.len() as u64);
+        let listed = write_list(&found, &list);
         self.keys = found.into_iter().take(KEYS_MAX).collect();
         self.unknown = None;
+        listed.map_err(|error| format!("{}: {error}", list.display()))?;
+        self.list = Some(list);
         Ok(())
     }
+}
+
+fn write_list(found: &[Missed], list: &Path) -> std::io::Result<()> {
+    let mut lines = String::new();
+    for row in found {
+        lines += &serde_json::to_string(row)?;
+        lines.push('\n');
+    }
+    list.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    durable::write(list, lines.as_bytes())
 }
 
 const NO_SUCH_TABLE: u16 = 1146;
@@ -269,17 +295,16 @@ impl Moves {
     /// What is in memory of dirty keys is of a double write that has ended.
     pub(super) fn forget_dirty(&self, topology: &Topology, of: &Move) {
         for until in [Until::Healed, Until::Streamed] {
-            for token in self.shared.dirty.tokens(&topology.full_names(of), until, Duration::ZERO) {
-                self.shared.dirty.remove(token);
-            }
+            self.shared.dirty.forget(&topology.full_names(of), until);
         }
     }
 
-    /// What is not synchronised, with the ends of the logs as they are now.
+    /// What is not synchronised, with the ends of the logs as they are now. A log that cannot be read within the limit is
+    /// told as unknown.
     ///
     /// # Errors
     /// When there is no such move.
-    pub async fn gaps(&self, name: &str) -> Result<Option<Parted>, String> {
+    pub async fn gaps(&self, name: &str, limit: Duration) -> Result<Option<Parted>, String> {
         let snapshot = self.shared.snapshot();
         let (by, _) = find(&snapshot.topology, name)?;
         let Some(mut parted) = self.of(name).parted else { return Ok(None) };
@@ -287,7 +312,9 @@ impl Moves {
         let servers = servers(&snapshot.topology, &moving, Side::Target);
         let ask = parted.not_synchronised.streams.iter_mut().filter_map(|gap| {
             let (_, server) = servers.iter().find(|(backend, _)| *backend == gap.backend)?;
-            Some(gap.ask(server, &moving))
+            let list = self.shared.config.state_dir.join("parted").join(name);
+            let list = list.join(format!("{}.jsonl", gap.backend));
+            Some(gap.ask(server, &moving, limit, list))
         });
         futures_util::future::join_all(ask).await;
         let known = parted.clone();

@@ -25,6 +25,8 @@ use crate::control::store::now_s;
 use crate::durable;
 
 const KEPT: usize = 50;
+/// Why a point was made that nobody but an operator may have use for.
+const ASKED_FOR: &str = "an operator asked for it";
 /// How long a server may take to tell about itself when a switch waits for it.
 const ASK_MAX: Duration = Duration::from_millis(800);
 /// The same in an emergency, which waits for nobody who is away.
@@ -86,7 +88,8 @@ impl Points {
         }
     }
 
-    /// Adds a point, and forgets the oldest that nobody refers to.
+    /// Adds a point, and forgets the oldest that nobody refers to: those of switches before those that were asked for, which
+    /// a switch that is tried again and again must not push out.
     fn add(&self, of: &str, mut point: Point, referred: Option<u64>) -> Result<Point, String> {
         let _one_at_a_time = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         let mut saved = self.read(of)?;
@@ -102,7 +105,10 @@ impl Points {
         }
         saved.points.push(point.clone());
         while saved.points.len() > KEPT {
-            let Some(at) = saved.points.iter().position(|old| Some(old.id) != referred) else { break };
+            let may_go = |old: &Point| Some(old.id) != referred && old.id != point.id;
+            let oldest = |may_go: &dyn Fn(&Point) -> bool| saved.points.iter().position(may_go);
+            let of_a_switch = oldest(&|old| may_go(old) && old.reason != ASKED_FOR);
+            let Some(at) = of_a_switch.or_else(|| oldest(&may_go)) else { break };
             saved.points.remove(at);
         }
         let file = self.folder.join(format!("{of}.json"));
@@ -147,7 +153,7 @@ impl Moves {
         let topology = &self.shared.snapshot().topology;
         let (_, found) = find(topology, of)?;
         let made = self.new_point(topology, of, found.owners().into(), rules, ASK_PATIENTLY).await?;
-        let made = Point { name: named.to_owned(), reason: "an operator asked for it".to_owned(), ..made };
+        let made = Point { name: named.to_owned(), reason: ASKED_FOR.to_owned(), ..made };
         self.points.add(of, made, self.leads_to(of))
     }
 
@@ -289,7 +295,17 @@ mod tests {
         for _ in 0..60 {
             points.add("shop", point(""), Some(3)).unwrap();
         }
-        let kept: Vec<u64> = points.read("shop").unwrap().points.iter().map(|point| point.id).collect();
+        let ids =
+            |of: &str| -> Vec<u64> { points.read(of).unwrap().points.iter().map(|point| point.id).collect() };
+        let kept = ids("shop");
+        let asked_for = || Point { reason: ASKED_FOR.into(), ..point("") };
+        points.add("carts", asked_for(), None).unwrap();
+        (0..60).for_each(|_| drop(points.add("carts", point(""), None).unwrap()));
+        assert_eq!((ids("carts")[0], ids("carts")[1], ids("carts").len()), (1, 13, 50));
+        (0..60).for_each(|_| drop(points.add("carts", asked_for(), None).unwrap()));
+        assert_eq!((ids("carts")[0], ids("carts").len()), (72, 50));
+        points.add("carts", point(""), None).unwrap();
+        assert_eq!((ids("carts")[0], ids("carts")[49]), (73, 122), "the newest is there");
         assert!(points.add("shop", point("point-60"), None).unwrap_err().contains("already"));
         assert_eq!(points.add("shop", point("before-#"), None).unwrap().name, "before-61");
         std::fs::remove_dir_all(&state).unwrap();

@@ -20,6 +20,7 @@ use shardway_migration::verify::Mode;
 use shardway_routing::refusal;
 use shardway_routing::topology::Side;
 
+use super::part::READ_SOON;
 use super::points::Point;
 use super::state::Authority;
 use super::{Moves, find};
@@ -307,7 +308,7 @@ impl Course<'_> {
         let (control, name) = (self.control, self.name);
         self.step("traffic", work::at_once(control, name)).await?;
         self.step("alert", work::alert(control, name)).await?;
-        let gaps = async { control.moves.gaps(name).await };
+        let gaps = async { control.moves.gaps(name, READ_SOON).await };
         let found = gaps.await.ok().flatten();
         self.record.not_synchronised = found.as_ref().map(|found| found.not_synchronised.clone());
         let told = match &found {

@@ -161,7 +161,7 @@ impl Moves {
         let mut rows = 0;
         for part in parts {
             let of = chain.part(part)?;
-            let scratch = format!("{}_try_backup_{id}", part.database);
+            let scratch = trial(part, id);
             let found = load(part, &of, &scratch).await?;
             drop_database(&part.server, &scratch).await?;
             rows += found.iter().map(|sum| sum.rows).sum::<u64>();
@@ -244,6 +244,21 @@ fn is_equal(found: &[Sum], expected: &[Sum]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("its rows add up to something else than when it was made, in {}", differ.join(", ")))
+}
+
+fn trial(part: &Part, backup: u64) -> String {
+    format!("{}_try_backup_{backup}", part.database)
+}
+
+/// Drops what trials of these backups have left.
+pub(super) async fn drop_trials(parts: Vec<Part>, backups: Vec<u64>) {
+    for part in &parts {
+        for id in &backups {
+            if let Err(error) = drop_database(&part.server, &trial(part, *id)).await {
+                tracing::warn!(error, "what the trial of a backup may have left stays");
+            }
+        }
+    }
 }
 
 async fn drop_database(server: &Server, database: &str) -> Result<(), String> {
