@@ -358,3 +358,16 @@ async fn in_the_background_a_target_that_is_away_is_not_noticed_and_gets_every_k
     assert_eq!(rows(&mut connection, name).await.unwrap(), ["second"]);
     shop.run(&["move", "verify", "shop"]);
 }
+
+#[tokio::test]
+async fn it_does_not_begin_over_rows_of_a_stranger() {
+    let shop = Shop::open_moving().await;
+    shop.on_shard(0, "INSERT INTO users_0 (id, name) VALUES (4, 'stranger')").await;
+    let desired = shop.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
+    shop.proxy.save_rules(&shop.moving_rules("double_write = \"sync\""));
+    let why = shop.proxy.settled(desired + 1).await.expect("rows would be taken for the move's own");
+    assert!(why.contains("PF211") && why.contains("users_0"), "{why}");
+    shop.on_shard(0, "DELETE FROM users_0").await;
+    // What has been refused is tried again when the file changes.
+    shop.save("# again\ndouble_write = \"sync\"").await;
+}

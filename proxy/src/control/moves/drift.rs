@@ -5,14 +5,17 @@
 //! to the target, and every now and then while rows are written twice. What has been seen once may have done harm: gray
 //! reads and the switch wait for a comparison of every row after it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable as _;
 use serde::{Deserialize, Serialize};
 use shardway_migration::phase::{Phase, State};
-use shardway_migration::preflight::{self, finding};
+use shardway_migration::preflight;
+use shardway_migration::preflight::finding::{self, Finding};
 use shardway_migration::settings::Settings;
-use shardway_migration::tables;
+use shardway_migration::tables::{self, End, MovingTable};
 use shardway_routing::gray;
 use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Side, Topology};
@@ -73,6 +76,10 @@ impl Moves {
     ) -> Result<(), String> {
         for (by, of) in moves(new) {
             let before = old.moves.iter().find(|before| before.name == of.name);
+            if begins_doubled(before, of) && self.of(&of.name).state.phase() == Phase::Draft {
+                let found = occupied(new, by).await;
+                found.map_or(Ok(()), |found| Err(format!("moves.{}.double_write: {found}", of.name)))?;
+            }
             if goes_over(before, of) && self.of(&of.name).is_carried() {
                 let waived = settings.moves.get(&of.name).map(|of| of.waive.clone()).unwrap_or_default();
                 let waived = for_now(of, waived);
@@ -166,11 +173,57 @@ async fn all_answer(topology: &Topology, by: MoveId) -> Result<(), String> {
     futures_util::future::try_join_all(asked).await.map(drop)
 }
 
+/// Before a move carries anything, rows that its target has are none of its own, or old ones. Once rows are written twice
+/// nobody could tell them apart. What cannot be asked now is the preflight's to find.
+async fn occupied(topology: &Topology, by: MoveId) -> Option<Finding> {
+    let moving = tables::of_move(topology, by).ok()?;
+    let mut by_server: BTreeMap<(String, u16), Vec<(&MovingTable, &End)>> = BTreeMap::new();
+    for table in &moving {
+        let is_source = |end: &End| {
+            let same = |of: &End| of.server.is_same_process(&end.server) && of.table == end.table;
+            table.ends(Side::Source).iter().any(same)
+        };
+        for end in table.ends(Side::Target).iter().filter(|end| !is_source(end)) {
+            let server = (end.server.host.clone(), end.server.port);
+            by_server.entry(server).or_default().push((table, end));
+        }
+    }
+    let asked = by_server.values().map(async |ends| {
+        control_connection::answer_within(async {
+            let mut connection = control_connection::connect(&ends[0].1.server).await?;
+            for (table, end) in ends {
+                let any = format!("SELECT 1 FROM {} LIMIT 1", end.table);
+                if connection.query_first::<u8, _>(any).await?.is_some() {
+                    return Ok(Some((*table, *end)));
+                }
+            }
+            connection.disconnect().await?;
+            Ok(None)
+        })
+        .await
+    });
+    for found in futures_util::future::join_all(asked).await {
+        match found {
+            Ok(Some((table, end))) => {
+                let found = format!("{} on {}", end.table, topology.backend(end.backend).name);
+                return Some(finding::TARGET_NOT_EMPTY.of(&table.name, found));
+            }
+            Ok(None) => {}
+            Err(error) => tracing::info!(%error, "whether a target is empty is not known"),
+        }
+    }
+    None
+}
+
+fn begins_doubled(before: Option<&Move>, of: &Move) -> bool {
+    let doubled = |of: &Move| of.double_write != DoubleWrite::Off;
+    doubled(of) && !before.is_some_and(doubled)
+}
+
 /// Does double write begin, do gray reads, or do writes go to the other side?
 fn goes_over(before: Option<&Move>, of: &Move) -> bool {
-    let doubled = |of: &Move| of.double_write != DoubleWrite::Off;
-    let Some(before) = before else { return doubled(of) || gray::divides(of) };
-    (doubled(of) && !doubled(before))
+    let Some(before) = before else { return begins_doubled(None, of) || gray::divides(of) };
+    begins_doubled(Some(before), of)
         || (gray::divides(of) && !gray::divides(before))
         || of.owners() != before.owners()
 }
