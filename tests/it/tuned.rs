@@ -112,14 +112,11 @@ async fn a_move_that_the_rules_forget_leaves_no_parameter_behind() {
     are_in_the_end(&shop, &before).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_parameter_that_no_target_has_is_found_before_anything_begins() {
+#[tokio::test]
+async fn a_parameter_that_no_move_sets_is_refused_with_the_rules() {
     let shop = Shop::open_moving().await;
-    shop.save("tune = { inodb_io_capacity = 200 }").await;
-    let output = shop.proxy.command(&["move", "preflight", "shop"]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        !output.status.success() && text.contains("PF122") && text.contains("`inodb_io_capacity`"),
-        "{text}"
-    );
+    let desired = shop.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
+    shop.proxy.save_rules(&shop.moving_rules("tune = { inodb_io_capacity = 200 }"));
+    let refused = shop.proxy.settled(desired + 1).await.expect("a reason");
+    assert!(refused.contains("`inodb_io_capacity`") && refused.contains("innodb_io_capacity,"), "{refused}");
 }

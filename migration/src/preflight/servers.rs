@@ -157,8 +157,10 @@ fn retention(server: &ServerFacts, estimate: &Estimate) -> Option<Finding> {
     let seconds = server.number("binlog_expire_logs_seconds").unwrap_or(0);
     let kept_s = if seconds > 0 { seconds } else { from_days };
     let needed_s = (RETENTION_FACTOR * estimate.copy_s).max(RETENTION_MIN_S);
+    let purges =
+        server.variable("log_bin") == "on" && server.variable("binlog_expire_logs_auto_purge") != "off";
     // Zero keeps everything.
-    (server.variable("log_bin") == "on" && kept_s > 0 && kept_s < needed_s).then(|| {
+    (purges && kept_s > 0 && kept_s < needed_s).then(|| {
         let found = format!(
             "it is kept for {kept_s} s, the copy takes about {} s, and {needed_s} s should be kept",
             estimate.copy_s

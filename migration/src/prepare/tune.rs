@@ -102,7 +102,7 @@ pub async fn restore(backend: &Backend, database: &str, by: &str) -> Result<Vec<
 }
 
 /// May it be set to that?
-pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
+pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
     let reason = match name {
         "unique_checks" | "foreign_key_checks" => "it is the mover's own sessions' affair",
         "innodb_autoinc_lock_mode" => {

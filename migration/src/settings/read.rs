@@ -19,6 +19,7 @@ use super::{
 };
 use crate::patience::WaitMax;
 use crate::preflight::finding::{self, Waiver};
+use crate::prepare::tune;
 
 /// The least and the most that is allowed.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +54,7 @@ fn moving(mut section: Section<'_>) -> MoveSettings {
         copy: section.section("copy").map(|inner| copy(inner, &tables)).unwrap_or_default(),
         apply: section.section("apply").map(apply).unwrap_or_default(),
         throttle: section.section("throttle").map(throttle).unwrap_or_default(),
-        tune: section.section("tune").map(tune).unwrap_or_default(),
+        tune: section.section("tune").map(tuned).unwrap_or_default(),
         waive: waive(&mut section),
         verify: section.section("verify").map(|inner| verify(inner, &tables)).unwrap_or_default(),
         repair: section.section("repair").map(repair).unwrap_or_default(),
@@ -157,40 +158,9 @@ fn windows(section: &mut Section<'_>) -> Vec<Window> {
     found.value.iter().filter_map(read).collect()
 }
 
-/// Parameters that change what is stored, who may write it or what the stream shows, not how fast it is written.
-const NOT_TUNED: [&str; 10] = [
-    "sql_mode",
-    "character_set",
-    "collation",
-    "time_zone",
-    "log_bin",
-    "binlog_",
-    "gtid_",
-    "server_id",
-    "read_only",
-    "lower_case_table_names",
-];
-
-fn tune(mut section: Section<'_>) -> BTreeMap<String, String> {
+fn tuned(mut section: Section<'_>) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
     for (name, entry) in section.entries() {
-        let is_name = name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
-        if !is_name || name.is_empty() {
-            section.report(
-                &name,
-                &entry.at,
-                "is not the name of a server parameter (in lower case, with `_`)",
-            );
-            continue;
-        }
-        if NOT_TUNED.iter().any(|taboo| name.contains(taboo)) {
-            section.report(
-                &name,
-                &entry.at,
-                "is not changed by a move: it decides what is stored, not how fast",
-            );
-            continue;
-        }
         let value = match entry.value {
             Entry::Text(text) => text,
             Entry::Whole(number) => number.to_string(),
@@ -201,7 +171,12 @@ fn tune(mut section: Section<'_>) -> BTreeMap<String, String> {
                 continue;
             }
         };
-        parameters.insert(name, value);
+        match tune::check(&name, &value) {
+            Ok(()) => {
+                parameters.insert(name, value);
+            }
+            Err(problem) => section.report(&name, &entry.at, problem),
+        }
     }
     parameters
 }

@@ -71,7 +71,7 @@ fn every_other_section_is_read() {
          apply = { parallel = 8, batch_rows = 100, batch_bytes = \"1 MiB\", overlap = \"5 min\", every = \"500 ms\" }\n\
          throttle = { replica_lag_s = 2.5, threads_running = 50, history_length = 100000, latency_ms = \"20 ms\", \
          disk_free_percent = \"10 %\", check_url = \"http://h:1/go\", min_rows_per_s = 1000, windows = [\"22:00-06:00\"] }\n\
-         tune = { innodb_flush_log_at_trx_commit = \"2\", innodb_io_capacity = 4000, innodb_change_buffering = \"none\" }\n\
+         tune = { innodb_flush_log_at_trx_commit = \"2\", innodb_io_capacity = 4000, sync_binlog = 0 }\n\
          verify = { sample = 100, threshold = \"0.5 %\", parallel = 2, group_by = { orders = [\"status\"] } }\n\
          repair = { cap = 7 }\n\
          [[moves.shop.assert]]\nname = \"total\"\nsql = \"SELECT SUM(amount) FROM orders\"\n\
@@ -169,12 +169,12 @@ fn every_problem_of_the_other_sections_names_its_key() {
           threads_running, history_length, latency_ms, disk_free_percent, min_rows_per_s, check_url, windows",
         ),
         (
-            "tune.sql_mode = \"\"",
-            "moves.shop.tune.sql_mode: is not changed by a move: it decides what is stored, not how fast",
+            "tune.innodb_doublewrite = 0",
+            "moves.shop.tune.innodb_doublewrite: a move does not set `innodb_doublewrite`: a crash without it tears pages",
         ),
         (
-            "tune.\"a = 1, b\" = 1",
-            "moves.shop.tune.a = 1, b: is not the name of a server parameter (in lower case, with `_`)",
+            "tune.sync_binlog = \"1, b\"",
+            "moves.shop.tune.sync_binlog: `1, b` is no value for `sync_binlog`: write a number, ON or OFF",
         ),
         (
             "tune.innodb_io_capacity = [1]",

@@ -78,6 +78,13 @@ pub(super) const SERVERS: &[Case] = &[
     (|f| f.servers[0].filters = Some((String::new(), "logs".into())), &["PF108"]),
     (|f| set(f, 0, "binlog_expire_logs_seconds", "3599"), &["PF109"]),
     (|f| set(f, 0, "binlog_expire_logs_seconds", "3600"), &[]),
+    (
+        |f| {
+            set(f, 0, "binlog_expire_logs_seconds", "60");
+            set(f, 0, "binlog_expire_logs_auto_purge", "OFF");
+        },
+        &[],
+    ),
     (|f| set(f, 0, "expire_logs_days", "0.01"), &["PF109"]),
     (|f| set(f, 1, "log_bin", "OFF"), &["PF110"]),
     (|f| set(f, 1, "binlog_format", "STATEMENT"), &["PF110"]),
