@@ -275,3 +275,28 @@ async fn a_live_table_that_is_equal_is_never_told_to_differ() {
     }
     load.stop().await;
 }
+
+#[tokio::test]
+async fn a_sample_has_rows_of_every_part_of_a_key_that_is_crowded_here_and_empty_there() {
+    let place = place("{ kind = \"mod\", shards = 4 }", 1_500).await;
+    // Ids that were counted up, and such as clocks make.
+    let table = &place.moving[0];
+    let mut source = connection::connect(&table.ends(Side::Source)[0].server).await.unwrap();
+    let ids: Vec<u64> = (0..1_000).map(|number| (1 << 60) + number * 4_000_000_000).collect();
+    let rows: Vec<String> = ids.iter().map(|id| format!("({id})")).collect();
+    let insert = |table: &str| format!("INSERT INTO {table} (id) VALUES {}", rows.join(", "));
+    source.query_drop(insert(&format!("{}.t", place.name))).await.unwrap();
+    place.on_shard(0, &insert("t_0")).await;
+    for end in [Side::Source, Side::Target].iter().flat_map(|side| table.ends(*side)) {
+        let mut connection = connection::connect(&end.server).await.unwrap();
+        connection.query_drop(format!("ANALYZE TABLE {}", end.table)).await.unwrap();
+    }
+    // Of the crowded part every row, so that each of them that is drawn is seen.
+    for shard in 0..4 {
+        place.on_shard(shard, &format!("UPDATE t_{shard} SET ti = 5 WHERE id < 2000")).await;
+    }
+    let report = place.verify(&Mode::Sample { keys: 400, tolerated: 0.001 }).await;
+    let crowded = report.differences().count();
+    assert!(report.checked >= 250, "{report}");
+    assert!((100..report.checked as usize - 50).contains(&crowded), "{crowded} of {report}");
+}

@@ -89,7 +89,7 @@ async fn picked(table: &Table<'_>, end: &End, share: u64) -> Result<Vec<Key>, Wo
     ) else {
         return Ok(Vec::new());
     };
-    let strata = strata::of(table, end, low - 1, high).await?;
+    let strata = strata::of(table, end, (low - 1, high), share).await?;
     let rows = strata.iter().map(|stratum| u128::from(stratum.rows)).sum::<u128>().max(1);
     let numbers: Vec<i128> = {
         let mut random = rand::rng();

@@ -5,7 +5,7 @@ use crate::image::{Key, Range};
 use crate::tables::{End, WorkError};
 
 /// Parts, at most. Each costs the server two looks into its index.
-const MOST: usize = 256;
+const MOST: u64 = 256;
 
 /// Keys greater than one number, up to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,20 +26,22 @@ impl Stratum {
 pub(super) async fn of(
     table: &Table<'_>,
     end: &End,
-    after: i128,
-    up_to: i128,
+    (after, up_to): (i128, i128),
+    picks: u64,
 ) -> Result<Vec<Stratum>, WorkError> {
+    let most = MOST.min(picks / 2);
     let mut strata = vec![estimated(table, end, after, up_to).await?];
-    while strata.len() < MOST {
+    while (strata.len() as u64) < most {
         let all: u64 = strata.iter().map(|stratum| stratum.rows).sum();
         let parts = strata.iter().enumerate().filter(|(_, stratum)| stratum.may_be_halved());
-        let Some((place, most)) = parts.max_by_key(|(_, stratum)| stratum.rows) else { break };
-        if most.rows <= all.div_ceil(MOST as u64 / 4) {
+        let Some((place, fullest)) = parts.max_by_key(|(_, stratum)| stratum.rows) else { break };
+        if fullest.rows <= all.div_ceil((most / 4).max(1)) {
             break;
         }
-        let (most, middle) = (*most, most.after + (most.up_to - most.after) / 2);
-        strata[place] = estimated(table, end, most.after, middle).await?;
-        strata.push(estimated(table, end, middle, most.up_to).await?);
+        let Stratum { after, up_to, .. } = *fullest;
+        let middle = after + (up_to - after) / 2;
+        strata[place] = estimated(table, end, after, middle).await?;
+        strata.push(estimated(table, end, middle, up_to).await?);
     }
     Ok(strata)
 }
