@@ -1,12 +1,13 @@
-//! Every kind of move under load, by the rule files of `conf/moves` themselves: there, back and there again.
+//! Every kind of move under load, by the rule files of `conf/moves` themselves: there, back and there again, and then what it
+//! leaves behind goes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use shardway_tests::load::Load;
-use shardway_tests::{Cluster, Proxy, tables, until};
+use shardway_tests::load::{Load, Manners, Transfers};
+use shardway_tests::{Cluster, Proxy, rows, tables, until};
 
 /// A proxy on a file of `conf/moves`, whose servers are ours: ports 4001 to 4003 are the three servers, 4004 and 4005
 /// are two of them again under another database.
@@ -86,7 +87,7 @@ impl Kind {
     }
 }
 
-/// Moves there, back, and there again while clients write.
+/// Moves there, back, and there again while clients write; finishes and cleans up.
 async fn moves(file: &str, sources: &[usize]) {
     moves_on(read(file), sources).await;
 }
@@ -102,9 +103,29 @@ async fn moves_on(rules: String, sources: &[usize]) {
             format!("INSERT INTO orders (id, user_id, amount) VALUES ({id}, {}, 1.5)", 1_000 + id * 2_999);
         connection.query_drop(insert).await.unwrap();
     }
-    connection.query_drop("DELETE FROM users WHERE id >= 1000000").await.unwrap();
-    let load = Load::start(&kind.proxy.options("app", "app", &kind.name), 3);
-    load.more(30).await;
+    let small = [
+        (
+            "regions",
+            "INSERT INTO regions (id, name) VALUES (1, 'north'), (2, 'south')",
+            "SELECT id, name FROM regions ORDER BY id",
+        ),
+        (
+            "settings",
+            "INSERT INTO settings (name, value) VALUES ('colour', 'blue')",
+            "SELECT name, value FROM settings",
+        ),
+    ];
+    let small = small.into_iter().filter(|(table, ..)| kind.rules.contains(&format!("[tables.{table}]")));
+    let small: Vec<_> = small.collect();
+    let mut before = Vec::new();
+    for (_, insert, select) in &small {
+        connection.query_drop(*insert).await.unwrap();
+        before.push(rows(&mut connection, select).await.unwrap());
+    }
+    let options = kind.proxy.options("app", "app", &kind.name);
+    let load = Load::start_as(&options, 3, Transfers::Anywhere, Manners::Rough);
+    // The clients' own keys are those that leave a hot shard.
+    load.more(300).await;
     kind.run(&["move", "start", "shop"]);
     kind.reaches("Synced").await;
     kind.run(&["move", "verify", "shop"]);
@@ -119,10 +140,21 @@ async fn moves_on(rules: String, sources: &[usize]) {
         kind.followed().await;
         load.more(50).await;
     }
+    kind.run(&["move", "verify", "shop"]);
+    kind.run(&["move", "finish", "shop"]);
+    kind.reaches("Done").await;
+    kind.run(&["move", "cleanup", "shop"]);
+    kind.run(&["move", "cleanup", "shop", "--now"]);
+    assert!(kind.run(&["move", "cleanup", "shop"]).contains("nothing is left"));
+    load.more(50).await;
     let journal = load.stop().await;
     assert_eq!(journal.failed, 0, "{:?}", journal.first_error);
-    kind.run(&["move", "verify", "shop"]);
     journal.check(&mut connection).await;
+    let old = "SELECT COUNT(*) FROM users WHERE name = 'old'";
+    assert_eq!(rows(&mut connection, old).await.unwrap(), ["300"]);
+    for ((_, _, select), before) in small.iter().zip(before) {
+        assert_eq!(rows(&mut connection, select).await.unwrap(), before);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
