@@ -57,19 +57,24 @@ async fn sessions_whose_server_says_nothing_can_be_killed() {
     let shop = Shop::open_moving_alone().await;
     let waiting =
         ["UPDATE users SET name = 'late' WHERE id = 1", "SELECT * FROM users", "COMMIT", "ROLLBACK"];
-    let mut asking = tokio::task::JoinSet::new();
-    let mut numbers = Vec::new();
-    for (id, sql) in (1..).zip(waiting) {
-        let (mut client, number) = in_a_transaction(&shop, id).await;
-        numbers.push(number);
-        asking.spawn(async move {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            (sql, client.query_drop(sql).await)
-        });
+    let mut clients = Vec::new();
+    for id in 1..=4 {
+        clients.push(in_a_transaction(&shop, id).await);
     }
     shop.cluster.legacy.freeze();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut asking = tokio::task::JoinSet::new();
+    let mut numbers = Vec::new();
+    for ((mut client, number), sql) in clients.into_iter().zip(waiting) {
+        numbers.push(number);
+        asking.spawn(async move { (sql, client.query_drop(sql).await) });
+    }
     let show = |sql: &str| printed(&client(&shop.proxy, "admin", "admin", sql));
+    until("they wait for the server", Duration::from_secs(30), async || {
+        let running = show("SHOW STATEMENTS");
+        // A rollback closes the connection, and waits for nobody.
+        waiting[..3].iter().all(|sql| running.contains(sql)).then_some(())
+    })
+    .await;
     for number in &numbers {
         show(&format!("KILL {number}"));
     }

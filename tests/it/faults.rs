@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use shardway_tests::load::{Journal, Load, SHARED, Transfers};
+use shardway_tests::load::{Journal, Load, Manners, SHARED, Transfers};
 use shardway_tests::{Server, Shop, until};
 
 /// Slow enough to be killed on its way.
@@ -41,6 +41,7 @@ fn divisible(lines: &str) -> String {
 enum Which {
     Source,
     Target,
+    OtherTarget,
 }
 
 fn verify(shop: &Shop) {
@@ -60,6 +61,10 @@ impl Trial {
 
     /// On a shop that has no rows yet.
     async fn on(shop: Shop, lines: &str) -> Trial {
+        Trial::with(shop, lines, 3, Manners::Plain).await
+    }
+
+    async fn with(shop: Shop, lines: &str, clients: u64, manners: Manners) -> Trial {
         let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
         legacy.query_drop(Load::shared_rows()).await.unwrap();
         for table in ["users (id, name)", "orders (id, user_id, amount)"] {
@@ -71,7 +76,8 @@ impl Trial {
             let insert = format!("INSERT INTO {table} VALUES {}", values.join(", "));
             legacy.query_drop(insert).await.unwrap();
         }
-        let load = Load::start_with(&shop.proxy.options("app", "app", &shop.name), 3, Transfers::WithinShard);
+        let options = shop.proxy.options("app", "app", &shop.name);
+        let load = Load::start_as(&options, clients, Transfers::WithinShard, manners);
         let trial = Trial { shop, load };
         assert_eq!(trial.save(lines).await, None);
         trial.load.more(20).await;
@@ -105,6 +111,7 @@ impl Trial {
         match which {
             Which::Source => &mut self.shop.own().legacy,
             Which::Target => &mut self.shop.own().shards[1],
+            Which::OtherTarget => &mut self.shop.own().shards[0],
         }
     }
 

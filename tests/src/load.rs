@@ -228,6 +228,13 @@ impl Client {
                 self.buy(id).await;
                 self.look_on().await;
             }
+            // Several tests share the machine, and none is about how much it can take. Uneven, so that clients drift apart.
+            let pause_ms = match self.manners {
+                Manners::Plain => 25,
+                Manners::Rough => 5,
+            };
+            let more_ms = (step * 5 + self.number * 3) % 7;
+            tokio::time::sleep(Duration::from_millis(pause_ms + more_ms)).await;
         }
         self.journal
     }

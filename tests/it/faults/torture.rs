@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use shardway_tests::load::{Load, Manners, Transfers};
-use shardway_tests::{Chance, until};
+use shardway_tests::load::Manners;
+use shardway_tests::{Chance, Shop, until};
 
 use super::steps::STEPS;
 use super::{PATIENT, Trial, Which, divisible};
@@ -33,6 +33,8 @@ enum Killed {
     Server,
 }
 
+const SERVERS: [Which; 3] = [Which::Source, Which::Target, Which::OtherTarget];
+
 const MODES: [&str; 4] = ["off", "async", "sync", "strict"];
 
 fn rules(mode: &str, reads: usize, writes: &str) -> String {
@@ -56,7 +58,7 @@ impl Trial {
                 self.shop.proxy.kill9_and_restart().await;
             }
             2 => {
-                let which = chance.of(&[Which::Source, Which::Target]);
+                let which = chance.of(&SERVERS);
                 println!("{which:?} is killed");
                 self.server(which).kill9();
                 self.server(which).restart().await;
@@ -129,7 +131,7 @@ impl Trial {
             match killed {
                 Killed::Proxy => self.crash().await,
                 Killed::Server => {
-                    let which = chance.of(&[Which::Source, Which::Target]);
+                    let which = chance.of(&SERVERS);
                     println!("{which:?}");
                     self.server(which).kill9();
                     self.shop.proxy.go_on();
@@ -160,14 +162,7 @@ async fn nothing_is_lost_whatever_happens() {
 }
 
 async fn course(mut chance: Chance) {
-    let mut trial = Trial::open("").await;
-    let rough = Load::start_as(
-        &trial.shop.proxy.options("app", "app", &trial.shop.name),
-        4,
-        Transfers::WithinShard,
-        Manners::Rough,
-    );
-    let plain = std::mem::replace(&mut trial.load, rough).stop().await;
+    let mut trial = Trial::with(Shop::open_moving_alone().await, "", 4, Manners::Rough).await;
     trial.synced().await;
     for _ in 0..3 {
         let mode = chance.of(&MODES);
@@ -190,9 +185,7 @@ async fn course(mut chance: Chance) {
     let (shop, journal) = trial.ends_equal().await;
     println!(
         "{} acknowledged, {} failed, longest stall {:?}",
-        journal.acknowledged + plain.acknowledged,
-        journal.failed,
-        journal.longest_stall
+        journal.acknowledged, journal.failed, journal.longest_stall
     );
     shop.run(&["move", "finish", "shop"]);
     journal.check(&mut shop.connect().await).await;
