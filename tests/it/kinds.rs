@@ -150,8 +150,8 @@ async fn moves_on(rules: String, sources: &[usize]) {
     let journal = load.stop().await;
     assert_eq!(journal.failed, 0, "{:?}", journal.first_error);
     journal.check(&mut connection).await;
-    let old = "SELECT COUNT(*) FROM users WHERE name = 'old'";
-    assert_eq!(rows(&mut connection, old).await.unwrap(), ["300"]);
+    let old = rows(&mut connection, "SELECT id FROM users WHERE name = 'old'").await.unwrap();
+    assert_eq!(old.len(), 300);
     for ((_, _, select), before) in small.iter().zip(before) {
         assert_eq!(rows(&mut connection, select).await.unwrap(), before);
     }

@@ -35,8 +35,11 @@ pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() ->
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let waited = started.elapsed();
+        assert!(waited < limit, "{what}: not within {limit:?}");
+        // Who waits for long does not need to know at once, and every question costs a shared machine something.
+        let pause = (waited / 8).clamp(Duration::from_millis(10), Duration::from_millis(60));
+        tokio::time::sleep(pause).await;
     }
 }
 
