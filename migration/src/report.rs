@@ -116,6 +116,9 @@ pub struct ShadowReport {
     pub broken: u64,
     /// By reason: not comparable, too many at once, too large, changing all the time, a server that is away.
     pub skipped: BTreeMap<String, u64>,
+    /// Of all that were compared: milliseconds of the side that owns writes, and of the other one.
+    pub authority: ShadowLatency,
+    pub other: ShadowLatency,
     /// Kinds of statements, the worst first.
     pub statements: Vec<ShadowStatement>,
     /// Reads whose kind has no place in the list any more.
@@ -149,12 +152,14 @@ pub struct ShadowSample {
 }
 
 /// How long statements took, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ShadowLatency {
     pub p50_ms: f64,
     pub p95_ms: f64,
     pub p99_ms: f64,
+    /// How many took at most so many milliseconds, and more than those before; what nothing took is left out.
+    pub histogram: Vec<(f64, u64)>,
 }
 
 /// How far a copy is.

@@ -72,6 +72,11 @@ async fn equal_sides_are_equal_while_clients_write_text_and_prepared() {
     assert!(report["equal"].as_u64().unwrap() > 60, "{report:#}");
     let kind = of_kind(&report, "SELECT name FROM users WHERE id = ? AND name < > ?");
     assert!(kind["other"]["p50_ms"].as_f64().unwrap() > 0.0);
+    for side in ["authority", "other"] {
+        let counts = report[side]["histogram"].as_array().unwrap().iter();
+        let counted: u64 = counts.map(|bucket| bucket[1].as_u64().unwrap()).sum();
+        assert_eq!(report["equal"], counted, "{report:#}");
+    }
     let metrics = shop.proxy.get("/metrics").unwrap();
     assert!(metrics.contains("shardway_shadow_reads_total{move=\"shop\",outcome=\"equal\"}"), "{metrics}");
     assert!(
@@ -131,6 +136,7 @@ async fn what_differs_or_would_break_is_told_by_kind_of_statement_with_a_sample(
     let output = shop.proxy.command(&["move", "status", "shop"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("shadow reads 100%") && text.contains("SHD1204"), "{text}");
+    assert!(text.contains("99 % within ") && text.contains(" ms on the other side"), "{text}");
     // With no share nothing is run any more, and what was seen stays.
     let output = shop.proxy.command(&["traffic", "shop", "--shadow-reads", "0"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,7 +1,8 @@
 //! A move's report as lines of text. Pure.
 
 use shardway_migration::report::{
-    Evidence, Forecast, LastVerify, MoveReport, Progress, ShadowReport, TableReport, WorkReport,
+    Evidence, Forecast, LastVerify, MoveReport, Progress, ShadowLatency, ShadowReport, TableReport,
+    WorkReport,
 };
 use shardway_migration::settings::quantity::size;
 use shardway_migration::throttle::{ByHand, Limits, State};
@@ -60,10 +61,14 @@ fn shadow(of: &ShadowReport) -> Vec<String> {
         "shadow reads {}%: {} equal, {} different, {} broken, {skipped} not compared",
         of.share, of.equal, of.different, of.broken
     )];
+    if of.equal + of.different + of.broken > 0 {
+        lines.push(format!("  {}", took(&of.authority, &of.other)));
+    }
     lines.extend(of.skipped.iter().map(|(why, count)| format!("  {count} not compared: {why}")));
     let unequal = of.statements.iter().filter(|kind| kind.different + kind.broken > 0);
     for kind in unequal.take(SHOWN) {
         lines.push(format!("  {} different, {} broken: {}", kind.different, kind.broken, kind.statement));
+        lines.push(format!("    {}", took(&kind.authority, &kind.other)));
         if let Some(sample) = &kind.sample {
             lines.push(format!("    {}", sample.sql));
             lines.push(format!("    authority: {}", sample.authority));
@@ -71,6 +76,12 @@ fn shadow(of: &ShadowReport) -> Vec<String> {
         }
     }
     lines
+}
+
+/// How long reads took on the side that owns writes, and on the other one.
+fn took(authority: &ShadowLatency, other: &ShadowLatency) -> String {
+    let of = |of: &ShadowLatency| format!("{:.1}, {:.1}, {:.1} ms", of.p50_ms, of.p95_ms, of.p99_ms);
+    format!("50, 95, 99 % within {} on the authority, {} on the other side", of(authority), of(other))
 }
 
 /// Everything, in one line.

@@ -112,6 +112,8 @@ impl Tally {
             different: inside.all.different,
             broken: inside.all.broken,
             skipped: inside.skipped.clone(),
+            authority: latency(&self.authority.counts()),
+            other: latency(&self.other.counts()),
             statements,
             unlisted: inside.unlisted,
         })
@@ -140,15 +142,17 @@ impl Kind {
             different: self.counted.different,
             broken: self.counted.broken,
             sample: self.sample.clone(),
-            authority: quantiles(&self.authority.counts()),
-            other: quantiles(&self.other.counts()),
+            authority: latency(&self.authority.counts()),
+            other: latency(&self.other.counts()),
         }
     }
 }
 
-fn quantiles(of: &Counts) -> ShadowLatency {
+fn latency(of: &Counts) -> ShadowLatency {
     let ms = |share| of.quantile(share).map_or(0.0, |took| took.as_secs_f64() * 1000.0);
-    ShadowLatency { p50_ms: ms(0.5), p95_ms: ms(0.95), p99_ms: ms(0.99) }
+    let counted = of.octaves().into_iter().filter(|(_, count)| *count > 0);
+    let histogram = counted.map(|(end_s, count)| (end_s.min(1e6) * 1000.0, count)).collect();
+    ShadowLatency { p50_ms: ms(0.5), p95_ms: ms(0.95), p99_ms: ms(0.99), histogram }
 }
 
 #[cfg(test)]
@@ -176,6 +180,9 @@ mod tests {
             ("SELECT 3", 1, &Some(sample))
         );
         assert!(first.other.p50_ms >= 2.0 && first.authority.p50_ms < 2.0);
+        let counted = |of: &ShadowLatency| of.histogram.iter().map(|(_, count)| count).sum::<u64>();
+        assert_eq!([counted(&report.authority), counted(&first.other)], [KINDS_MAX as u64 + 6, 2]);
+        assert!(report.other.histogram[0].0 >= 2.0 && report.authority.histogram[0].0 < 2.0);
         assert_eq!(report.skipped.len(), REASONS_MAX + 1);
         assert_eq!(report.skipped["other"], 5);
     }
