@@ -44,13 +44,15 @@ impl Tally {
 pub struct Meter {
     started_ms: u64,
     rate: Rate,
+    /// What was done when it last became more, and when that was.
+    moved: (u64, u64),
 }
 
 impl Meter {
     /// For work that begins now.
     #[must_use]
     pub fn new(now_ms: u64) -> Meter {
-        Meter { started_ms: now_ms, rate: Rate::default() }
+        Meter { started_ms: now_ms, rate: Rate::default(), moved: (0, now_ms) }
     }
 
     /// Takes the counters in and says how far the work is. It counts `unit`s, and is called `what`.
@@ -58,6 +60,9 @@ impl Meter {
         let (done, total) = tally.now();
         let total = total.max(done);
         self.rate.on(done, now_ms);
+        if done > self.moved.0 {
+            self.moved = (done, now_ms);
+        }
         WorkReport {
             what: what.to_owned(),
             unit: unit.to_owned(),
@@ -69,6 +74,12 @@ impl Meter {
             eta_s: eta_s(done, total, TableState::Copying, self.rate.per_s()),
             different: tally.different.load(Ordering::Relaxed),
         }
+    }
+
+    /// How long nothing has come to what is done.
+    #[must_use]
+    pub fn still_for_s(&self, now_ms: u64) -> f64 {
+        now_ms.saturating_sub(self.moved.1) as f64 / 1000.0
     }
 }
 
@@ -89,6 +100,9 @@ mod tests {
         assert_eq!((later.what.as_str(), later.unit.as_str()), comparing);
         assert_eq!((later.done, later.total, later.percent), (250, Some(1_000), Some(25.0)));
         assert_eq!((later.per_s, later.eta_s, later.elapsed_s, later.different), (125.0, Some(6), 2, 3));
+        assert_eq!(meter.still_for_s(7_000), 0.0);
+        meter.on(&tally, comparing, 10_000);
+        assert_eq!(meter.still_for_s(10_500), 3.5);
     }
 
     #[test]

@@ -62,7 +62,7 @@ macro_rules! meters {
 
 meters! {
     ProgressSpeed "progress_speed" [], ROWS, KeepsState, "Rows that the copy carries over, smoothed. Not there when no copy runs, in its first second, or while it is stopped by hand or by its time windows.";
-    NoProgressFor "no_progress_for" [], Quantity::Duration, KeepsState, "Time since the copy last carried a row over. Not there when no copy runs, or while it is stopped by hand or by its time windows.";
+    NoProgressFor "no_progress_for" [], Quantity::Duration, KeepsState, "Time since the copy last carried a row over, or a comparison last came forward. Not there when neither runs, or while a copy is stopped by hand or by its time windows.";
     SyncDelay "sync_delay" [], Quantity::Duration, TooMuch, "How far the other side is behind the authority, from the heartbeat in the stream; unknown when the stream has stopped. Not there before the first stream.";
     ApplyRate "apply_rate" [], CHANGES, KeepsState, "Changes that the stream writes to the other side, smoothed; unknown when it has stopped. Not there before the first stream.";
     ErrorRate "error_rate" [], ERRORS, KeepsState, "Attempts that failed and are made again, smoothed: at a chunk of the copy, at following a stream and writing what it brings, at the work of a phase as the verification, at healing a dirty key. Lost connections, lock waits, refused statements. What a person started, as `shardway move verify`, does not count.";

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Weak};
 
+use shardway_migration::reading::Reading;
 use shardway_migration::report::WorkReport;
 use shardway_migration::tally::{Meter, Tally};
 
@@ -49,17 +50,25 @@ impl Moves {
 
 /// What is remembered of such work between two looks.
 #[derive(Debug, Default)]
-pub(super) struct Gauged(Option<(Weak<Tally>, Meter)>);
+pub(super) struct Gauged(Option<(What, Weak<Tally>, Meter)>);
 
 impl Gauged {
     /// How far it is. `None`: there is none.
     pub(super) fn look(&mut self, moves: &Moves, name: &str, now_ms: u64) -> Option<WorkReport> {
         let before = self.0.take();
         let (what, tally) = moves.counted(name)?;
-        let before = before.filter(|(of, _)| of.as_ptr() == Arc::as_ptr(&tally));
-        let (of, mut meter) = before.unwrap_or_else(|| (Arc::downgrade(&tally), Meter::new(now_ms)));
+        let before = before.filter(|(_, of, _)| of.as_ptr() == Arc::as_ptr(&tally));
+        let mut meter = before.map_or_else(|| Meter::new(now_ms), |(.., meter)| meter);
         let report = meter.on(&tally, what.named(), now_ms);
-        self.0 = Some((of, meter));
+        self.0 = Some((what, Arc::downgrade(&tally), meter));
         Some(report)
+    }
+
+    /// Seconds without a row that a comparison has come forward by. The building of an index tells of no rows.
+    pub(super) fn still_s(&self, now_ms: u64) -> Reading {
+        match &self.0 {
+            Some((What::Comparing, _, meter)) => Reading::Is(meter.still_for_s(now_ms)),
+            _ => Reading::NotNow,
+        }
     }
 }

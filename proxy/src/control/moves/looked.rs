@@ -38,8 +38,16 @@ pub(super) struct Looked {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Copying {
     pub rows_per_s: Reading,
-    /// Seconds without a row.
+    /// Seconds without a row, also of a comparison.
     pub still_s: Reading,
+}
+
+impl Copying {
+    /// Where no copy runs, something else may stand still.
+    pub(super) fn or_still(self, other_s: Reading) -> Copying {
+        let still_s = if self.still_s == Reading::NotNow { other_s } else { self.still_s };
+        Copying { still_s, ..self }
+    }
 }
 
 impl Looked {

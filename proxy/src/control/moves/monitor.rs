@@ -178,6 +178,8 @@ async fn look(
     }
     let stream_away_s = gauge.not_followed.look(streams.as_ref(), now_ms);
     let shadowed = Reading::Is(control.shared.shadow.of(&of.name).mismatches() as f64);
+    let work = gauge.counted.look(&control.moves, &of.name, now_ms);
+    let copying = copying.or_still(gauge.counted.still_s(now_ms));
     let looked = Looked {
         around,
         copy: copying,
@@ -196,7 +198,6 @@ async fn look(
         Some(schedule) => Some(gauge.scheduled.look(&control, of, schedule, &metrics, lag_s, now_ms).await),
         None => None,
     };
-    let work = gauge.counted.look(&control.moves, &of.name, now_ms);
     let catches_up = known.state == State::Running { phase: Phase::CatchUp };
     let work = work.or_else(|| catches_up.then(|| catching_up(&gauge.applied, caught_up_in_s)));
     let shown = Shown {
