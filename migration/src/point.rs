@@ -4,7 +4,7 @@
 //! It is read while clients write, so it is no snapshot of rows; the positions bound it. A server that does not answer in
 //! time is named with the reason, and keeps nobody waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -43,6 +43,34 @@ pub struct Counter {
     /// `backend: database.table`
     pub node: String,
     pub next: u64,
+}
+
+impl Servers {
+    /// What a person should know who goes back to this moment: definitions that are others now, and tables that would give
+    /// ids again which they had given already. Of a server that was not asked, then or now, nothing is said.
+    #[must_use]
+    pub fn changes_until(&self, now: &Servers) -> Vec<String> {
+        let is_known = |node: &str| {
+            let of = |unknown: &String| node.starts_with(&format!("{unknown}: "));
+            !self.unknown.keys().chain(now.unknown.keys()).any(of)
+        };
+        let mut changes = Vec::new();
+        let nodes: BTreeSet<&String> = self.definitions.keys().chain(now.definitions.keys()).collect();
+        for node in nodes.into_iter().filter(|node| is_known(node)) {
+            match (self.definitions.get(node), now.definitions.get(node)) {
+                (Some(_), None) => changes.push(format!("{node} is gone")),
+                (None, Some(_)) => changes.push(format!("{node} is new")),
+                (then, now) if then != now => changes.push(format!("the definition of {node} has changed")),
+                _ => {}
+            }
+        }
+        for Counter { node, next: then, .. } in self.counters.iter().filter(|of| is_known(&of.node)) {
+            if let Some(lower) = now.counters.iter().find(|of| of.node == *node && of.next < *then) {
+                changes.push(format!("{node} gives the id {} next, and would have given {then}", lower.next));
+            }
+        }
+        changes
+    }
 }
 
 /// What one server tells.
@@ -138,6 +166,33 @@ fn fingerprint(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_changed_is_told_of_servers_that_were_asked_both_times() {
+        let of = |definitions: &[(&str, &str)], next: u64, unknown: &[&str]| Servers {
+            definitions: definitions
+                .iter()
+                .map(|(node, of)| ((*node).to_owned(), (*of).to_owned()))
+                .collect(),
+            counters: vec![Counter { table: "shop.a".into(), node: "s0: shop.a".into(), next }],
+            unknown: unknown.iter().map(|name| ((*name).to_owned(), "away".to_owned())).collect(),
+            ..Servers::default()
+        };
+        let then = of(&[("s0: shop.a", "1"), ("s0: shop.b", "1"), ("s1: shop.a", "1")], 100, &[]);
+        assert_eq!(
+            then.changes_until(&of(&[("s0: shop.a", "1"), ("s0: shop.b", "1")], 101, &["s1"])),
+            [""; 0]
+        );
+        let now = of(&[("s0: shop.a", "2"), ("s0: shop.c", "1"), ("s1: shop.a", "1")], 7, &[]);
+        let expected = [
+            "the definition of s0: shop.a has changed",
+            "s0: shop.b is gone",
+            "s0: shop.c is new",
+            "s0: shop.a gives the id 7 next, and would have given 100",
+        ];
+        assert_eq!(then.changes_until(&now), expected);
+        assert_eq!(then.changes_until(&of(&[], 0, &["s0", "s1"])), [""; 0]);
+    }
 
     #[test]
     fn a_counter_is_no_part_of_a_definition() {

@@ -95,6 +95,7 @@ async fn a_planned_rollback_takes_traffic_back_under_load_and_loses_nothing() {
     let output = shop.proxy.command(&["move", "rollback", "shop", "--to", "by-hand", "--verify", "count"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && text.contains("rules            done"), "{text}");
+    assert!(text.contains("both sides are equal") && !text.contains("since by-hand"), "{text}");
     assert!(rule_file(&shop).contains("double_write = \"off\" # by the log alone"), "{}", rule_file(&shop));
     let journal = load.stop().await;
     assert_eq!(journal.failed, 0, "{:?}", journal.first_error);

@@ -285,8 +285,8 @@ impl Course<'_> {
             return self.step("validate", async { Ok(Told::Skipped(why.to_owned())) }).await;
         }
         let mode = self.record.ask.verify.clone().unwrap_or_else(|| "hash".to_owned());
-        let validated =
-            async { control.store.unless_emergency(work::validate(control, name, &mode)).await.flatten() };
+        let validated = work::validate(control, name, &mode, point.as_ref());
+        let validated = async { control.store.unless_emergency(validated).await.flatten() };
         self.step("validate", validated).await
     }
 

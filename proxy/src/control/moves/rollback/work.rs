@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardway_migration::phase::{Event, Phase, State};
+use shardway_migration::point;
 use shardway_migration::verify::Mode;
 use shardway_routing::refusal;
 use shardway_routing::topology::{Capture, DoubleWrite, Move, Side};
@@ -22,6 +23,8 @@ use crate::durable;
 /// How long a planned rollback waits for the way back to be in step.
 const IN_STEP_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long servers may take to say what they are like now.
+const ASK_MAX: Duration = Duration::from_secs(5);
 /// Tries of a switch whose statements did not end in time.
 const TRIES: u32 = 3;
 /// What a step has to say.
@@ -201,24 +204,46 @@ pub(super) async fn rules(control: &Arc<Control>, name: &str, point: Option<&Poi
 }
 
 /// Compares both sides, where the target is to be equal.
-pub(super) async fn validate(control: &Arc<Control>, name: &str, mode: &str) -> Result<Told, String> {
+pub(super) async fn validate(
+    control: &Arc<Control>,
+    name: &str,
+    mode: &str,
+    point: Option<&Point>,
+) -> Result<Told, String> {
     let Some(mode) = Mode::named(mode) else {
         return Ok(Told::Skipped("as the operator asked".to_owned()));
     };
+    let changed = match point {
+        Some(point) => changes_since(control, name, point).await?,
+        None => String::new(),
+    };
     let phase = control.moves.of(name).state.phase();
     if !matches!(phase, Phase::Synced | Phase::Divided | Phase::ReverseSync) {
-        return Ok(Told::Skipped(format!("in phase {phase} the target is not equal yet")));
+        return Ok(Told::Skipped(format!("in phase {phase} the target is not equal yet{changed}")));
     }
     let report =
         control.moves.compare(name, &mode).await.map_err(|error| format!("not compared: {error}"))?;
     let found = format!("{}: {} rows compared", report.mode, report.checked);
     if report.clean {
-        return Ok(Told::Done(format!("{found}, both sides are equal")));
+        return Ok(Told::Done(format!("{found}, both sides are equal{changed}")));
     }
     Err(format!(
-        "{found}, {} differ and {} are undecided; traffic is on the source; `shardway move verify {name}` shows them",
+        "{found}, {} differ and {} are undecided; traffic is on the source; `shardway move verify {name}` shows them{changed}",
         report.different, report.undecided
     ))
+}
+
+/// What is otherwise than at the point, and no rollback brings back.
+async fn changes_since(control: &Control, name: &str, point: &Point) -> Result<String, String> {
+    let snapshot = control.shared.snapshot();
+    let (by, _) = find(&snapshot.topology, name)?;
+    let now = point::look(&snapshot.topology, by, ASK_MAX).await;
+    let changes = point.servers.changes_until(&now);
+    Ok(if changes.is_empty() {
+        String::new()
+    } else {
+        format!("; since {}: {}", point.name, changes.join(", "))
+    })
 }
 
 /// Whoever answers or does not.
