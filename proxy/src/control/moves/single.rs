@@ -4,6 +4,9 @@
 //! copies. What can be done again from its beginning, as healing can, gives way at once: a server that says nothing keeps
 //! no rules from changing.
 
+#[cfg(test)]
+mod model;
+
 use std::time::Duration;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
