@@ -61,8 +61,7 @@ fn run(shop: &Shop, word: &str) {
 }
 
 /// A shop whose 40 users and orders have moved to the shards, with the way back open.
-async fn switched(lines: &str) -> Shop {
-    let shop = Shop::open_moving().await;
+async fn switched(shop: Shop, lines: &str) -> Shop {
     let mut connection = shop.connect().await;
     for id in 1..=40 {
         connection.query_drop(format!("INSERT INTO users (id, name) VALUES ({id}, 'u{id}')")).await.unwrap();
@@ -81,7 +80,11 @@ async fn switched(lines: &str) -> Shop {
 }
 
 async fn finished(lines: &str) -> Shop {
-    let shop = switched(lines).await;
+    finished_on(Shop::open_moving().await, lines).await
+}
+
+async fn finished_on(shop: Shop, lines: &str) -> Shop {
+    let shop = switched(shop, lines).await;
     run(&shop, "finish");
     reaches(&shop, "Done").await;
     shop
@@ -96,7 +99,7 @@ async fn is_whole(shop: &Shop) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_are_put_aside_first_and_dropped_after_the_grace_or_when_a_person_says_so() {
-    let shop = switched("").await;
+    let shop = switched(Shop::open_moving().await, "").await;
     assert!(refused(&shop, &["--now"]).contains("move finish shop"), "the way back is open");
     run(&shop, "finish");
     reaches(&shop, "Done").await;
@@ -224,4 +227,31 @@ async fn a_crash_at_any_step_is_gone_on_with() {
     is_whole(&shop).await;
     cleaned(&shop, &[]);
     assert_eq!(tables(&shop.cluster.legacy, &shop.name, "shardway").await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_dies_at_any_step_is_cleaned_when_it_is_back() {
+    let lines = "cleanup = { grace = \"0 s\", rows = 5, pause_ms = 0 }";
+    let mut shop = finished_on(Shop::open_moving_alone().await, lines).await;
+    // One call puts tables aside, or drops them.
+    for steps in [["PutAside", "Aside"], ["Emptying", "Gone"]] {
+        for step in steps {
+            shop.proxy.stop_at(step);
+            let mut caller = shop.proxy.begin(&["move", "cleanup", "shop"]);
+            shop.proxy.is_at(step, 1).await;
+            shop.own().legacy.kill9();
+            shop.proxy.go_on();
+            caller.wait().unwrap();
+            shop.own().legacy.restart().await;
+            is_whole(&shop).await;
+        }
+        cleaned(&shop, &[]);
+    }
+    until("nothing is left", Duration::from_secs(60), async || {
+        let (told, _) = cleanup(&shop, &[]);
+        told.contains("nothing is left of shop").then_some(())
+    })
+    .await;
+    assert_eq!(tables(&shop.cluster.legacy, &shop.name, "shardway").await, Vec::<String>::new());
+    is_whole(&shop).await;
 }
