@@ -52,11 +52,6 @@ fn is_noted(step: &str) -> bool {
     place(step) >= place("Journal")
 }
 
-/// Every step of every way.
-fn all(ways: &[Way]) -> Vec<(&'static str, Way)> {
-    STEPS.iter().flat_map(|step| ways.iter().map(move |way| (*step, *way))).collect()
-}
-
 /// Every step of some way; of another one on the other kind of server.
 fn dealt(ways: &[Way]) -> Vec<(&'static str, Way)> {
     let first = match Flavour::chosen() {
@@ -113,7 +108,7 @@ async fn the_proxy_is_killed(more: &str, restart: Restart, rounds: Vec<(&'static
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_killed_at_any_step_is_before_the_switch_or_after_it() {
-    the_proxy_is_killed("double_write = \"off\"", Restart::Forgets, all(&[THERE, BACK])).await;
+    the_proxy_is_killed("double_write = \"off\"", Restart::Forgets, dealt(&[THERE, BACK])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,7 +136,7 @@ async fn a_server_is_killed(on_the_way_there: Which, on_the_way_back: Which) {
     let mut trial = Trial::open("double_write = \"off\"").await;
     trial.synced().await;
     let mut times = std::collections::BTreeMap::new();
-    for (step, way) in all(&[THERE, BACK]) {
+    for (step, way) in dealt(&[THERE, BACK]) {
         let which = if way.before == AT_SOURCE { on_the_way_there } else { on_the_way_back };
         trial.in_step().await;
         trial.shop.proxy.stop_at(step);
