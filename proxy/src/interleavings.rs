@@ -1,6 +1,7 @@
 //! Every world that a model can come to, one step after the other. For the models of tests.
 
 use std::collections::HashSet;
+use std::fmt::Debug;
 use std::hash::Hash;
 
 /// How many worlds there are, or the first that is wrong.
@@ -21,4 +22,14 @@ pub(crate) fn explore<World: Clone + Eq + Hash>(
         open.extend(next(&world));
     }
     Ok(seen.len())
+}
+
+/// Proves of every rule that it is one: without it some world is wrong.
+pub(crate) fn each_harms<Mutant: Copy + Debug, World>(
+    mutants: impl IntoIterator<Item = Mutant>,
+    look: impl Fn(Mutant) -> Result<usize, World>,
+) {
+    for mutant in mutants {
+        assert!(look(mutant).is_err(), "{mutant:?} harms nobody, so the rule proves nothing");
+    }
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 use super::{ACTIVE, CLOSED, CLOSING, Gate, Queue};
-use crate::interleavings::explore;
+use crate::interleavings::{each_harms, explore};
 use barrier::{Barrier, Step};
 use client::{Client, Course, Ends};
 
@@ -210,7 +210,5 @@ fn old_rules_never_run_beside_new_ones_and_nobody_waits_for_ever() {
 
 #[test]
 fn without_any_one_of_its_rules_they_do() {
-    for mutant in MUTANTS {
-        assert!(look(mutant).is_err(), "{mutant:?} harms nobody, so the rule proves nothing");
-    }
+    each_harms(MUTANTS, look);
 }

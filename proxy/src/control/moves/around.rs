@@ -135,7 +135,7 @@ async fn replica_lag(server: &Server) -> Reading {
 }
 
 /// The worse of two; what is not known is the worst.
-pub(super) fn worse(one: Reading, other: Reading) -> Reading {
+fn worse(one: Reading, other: Reading) -> Reading {
     match (one, other) {
         (Reading::Unknown, _) | (_, Reading::Unknown) => Reading::Unknown,
         (Reading::NotNow, reading) | (reading, Reading::NotNow) => reading,

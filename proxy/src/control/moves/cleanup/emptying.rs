@@ -6,10 +6,9 @@ use mysql_async::Conn;
 use shardway_migration::cleanup::{self, Leftover, RowsThatLeft};
 use shardway_migration::reading::Reading;
 use shardway_migration::settings::MoveSettings;
-use shardway_migration::signals;
 use shardway_migration::throttle::{self, Pace, Policy};
 
-use super::super::around::{Around, worse};
+use super::super::around::Around;
 use super::super::leftovers::told;
 use super::super::schedule::Lately;
 use super::Work;
@@ -41,7 +40,7 @@ impl Work<'_> {
             None => (None, u64::from(rows)),
         };
         while left > few {
-            self.look(connection, &mut watched).await;
+            self.look(&mut watched).await;
             if watched.pace.state == throttle::State::Stopped {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
@@ -68,27 +67,15 @@ impl Work<'_> {
         Watched { settings, lately: Lately::default(), pace, at: None }
     }
 
-    /// Looks at everybody whom the limits need, and at the server that deletes.
-    async fn look(&self, connection: &mut Conn, watched: &mut Watched) {
+    /// Looks at everybody whom the limits need. A move that the rules no longer have has none.
+    async fn look(&self, watched: &mut Watched) {
+        let Some(of) = self.topology.moves.iter().find(|of| of.name == self.name) else { return };
         if watched.at.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
             return;
         }
         watched.at = Some(Instant::now());
-        let around = match self.topology.moves.iter().find(|of| of.name == self.name) {
-            Some(of) => {
-                let limits = &watched.settings.throttle;
-                Around::look(self.control, self.topology, of, limits, Reading::NotNow).await
-            }
-            None => Around::default(),
-        };
-        let own = signals::of_server(connection).await.ok();
-        let (threads, history) =
-            own.map_or((Reading::Unknown, Reading::Unknown), |own| (own.threads_running, own.history_length));
-        let around = Around {
-            threads: worse(around.threads, threads),
-            history: worse(around.history, history),
-            ..around
-        };
+        let limits = &watched.settings.throttle;
+        let around = Around::look(self.control, self.topology, of, limits, Reading::NotNow).await;
         watched.lately.on(&self.control.shared.metrics.of_move(self.name));
         let seen = around.seen(&watched.lately, Reading::NotNow);
         let by_hand = self.control.hands.of(self.name);
