@@ -25,6 +25,9 @@ pub struct MoveReport {
     pub work: Option<WorkReport>,
     /// How far the other side is behind the authority; `null` when unknown.
     pub lag_s: Option<f64>,
+    /// What the authority committed longer ago than this is on the other side too; `null` when unknown. For scripts that
+    /// wait for rows that were written to a server itself: it becomes less than the time since then.
+    pub arrived_s: Option<f64>,
     /// What nobody sees while the source is followed by a time column; `null` where a log is followed.
     pub degraded: Option<String>,
     /// How long servers still keep what the streams have not read; `null` when unknown, or for ever.

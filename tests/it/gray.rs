@@ -334,7 +334,7 @@ async fn a_write_that_the_log_shows_before_its_server_does_is_not_missed() {
         connection.query_drop(sql).await.unwrap();
     }
     shop.in_step().await;
-    assert_eq!(shop.on_shard(0, "SELECT id, amount FROM orders_1").await, ["1|9.00"]);
+    assert_eq!(shop.on_shard(0, "SELECT id, amount FROM orders_1 ORDER BY id").await, ["1|9.00"]);
     shop.run(&["move", "verify", "shop"]);
 }
 

@@ -1,5 +1,6 @@
 //! Going back: points, a planned rollback under clients, an emergency with a dead target, a crash in between.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
@@ -255,9 +256,11 @@ async fn an_emergency_with_a_dead_target_serves_at_once_and_destroys_nothing() {
     // What was to be had at once of the moment before.
     let before = has_point(&shop, "before-emergency").await;
     assert_eq!((&before["authority"], &before["phase"]), (&"target".into(), &"ReverseSync".into()));
-    let known: Vec<&String> = before["positions"].as_object().unwrap().keys().collect();
-    assert_eq!(known, ["legacy", "s1"], "{before}");
-    assert!(before["unknown"]["s0"].is_string() && before["schema"].is_null(), "{before}");
+    // A server that is merely busy may have been asked in vain, too.
+    let told = |what: &str| before[what].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    assert!(told("unknown").contains("s0") && told("positions").is_disjoint(&told("unknown")), "{before}");
+    let asked: BTreeSet<_> = &told("positions") | &told("unknown");
+    assert!(asked.iter().eq(["legacy", "s0", "s1"]) && before["schema"].is_null(), "{before}");
     let after = has_point(&shop, "after-switch-to-source").await;
     assert!(before["rules_version"].as_u64() < after["rules_version"].as_u64(), "{before} {after}");
     let streams = ended["not_synchronised"]["streams"].as_array().unwrap();

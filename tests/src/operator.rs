@@ -1,6 +1,6 @@
 //! What an operator does to the move of a shop, and what is waited for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -82,15 +82,17 @@ impl Shop {
         .await;
     }
 
-    /// Waits until the other side is as good as equal: the streams are near, and nothing is dirty.
+    /// Waits until the other side has what was written before the call: by the streams, and nothing is dirty.
     ///
     /// # Panics
     /// When that takes more than two minutes.
     pub async fn in_step(&self) {
+        let called = Instant::now();
         until("the sides are in step", Duration::from_secs(120), async || {
+            let since_call = called.elapsed().as_secs_f64();
             let of = self.of_move();
-            let is_near = of["lag_s"].as_f64().is_some_and(|lag| lag < 1.5);
-            (is_near && of["waits_for"].is_null() && of["dirty_keys"] == 0).then_some(())
+            let has_arrived = of["arrived_s"].as_f64().is_some_and(|arrived_s| arrived_s < since_call);
+            (has_arrived && of["waits_for"].is_null() && of["dirty_keys"] == 0).then_some(())
         })
         .await;
     }

@@ -81,6 +81,8 @@ struct Inside {
     position: Option<Position>,
     beats: Beats,
     lag: Option<Duration>,
+    /// When the last heartbeat that came by was written.
+    arrived: Option<Instant>,
 }
 
 impl std::fmt::Display for TailState {
@@ -104,6 +106,7 @@ impl Tail {
             position: None,
             beats: Beats::default(),
             lag: None,
+            arrived: None,
         };
         Tail {
             server,
@@ -166,6 +169,12 @@ impl Tail {
         let waiting = inside.beats.oldest().map(|since| since.elapsed());
         // A heartbeat on its way makes the lag at least as old as it is.
         inside.lag.map(|lag| waiting.map_or(lag, |waiting| lag.max(waiting)))
+    }
+
+    /// What was committed longer ago than this has been applied. Unlike [`Tail::lag`] it grows until the next heartbeat.
+    #[must_use]
+    pub fn arrived(&self) -> Option<Duration> {
+        self.lock().arrived.map(|written| written.elapsed())
     }
 
     /// Returns once everything that was committed before the call has been applied.
@@ -239,7 +248,7 @@ impl Tail {
         // Whoever waits learns it by the closed channel.
         inside.waiting.clear();
         inside.closing.clear();
-        inside.lag = None;
+        (inside.lag, inside.arrived) = (None, None);
         self.changed.notify_waiters();
     }
 
@@ -301,6 +310,7 @@ impl Tail {
         let mut inside = self.lock();
         if let Some(written) = inside.beats.seen(token) {
             inside.lag = Some(written.elapsed());
+            inside.arrived = Some(written);
         }
         if let Some(waiting) = inside.waiting.remove(&token) {
             let _ = waiting.send(());

@@ -120,6 +120,7 @@ mod tests {
         let streams = |position: &str| Streams {
             tails: vec![("a:1".to_owned(), "following".to_owned(), Some(position.to_owned()), 0)],
             lag: None,
+            arrived: None,
             waits_for: None,
         };
         let mut of = Headroom::default();

@@ -214,6 +214,7 @@ mod tests {
         let streams = |waits_for: Option<&str>| Streams {
             tails: Vec::new(),
             lag: None,
+            arrived: None,
             waits_for: waits_for.map(str::to_owned),
         };
         let (followed, away) = (streams(None), streams(Some("the stream of 1.2.3.4:3306: away")));

@@ -145,6 +145,8 @@ pub struct Streams {
     pub tails: Vec<(String, String, Option<String>, u64)>,
     /// The largest; `None`: not known.
     pub lag: Option<Duration>,
+    /// What was committed longer ago than this has been applied.
+    pub arrived: Option<Duration>,
     /// Why it cannot be relied on that the other side follows.
     pub waits_for: Option<String>,
 }
@@ -286,7 +288,13 @@ impl Moves {
         if tails.is_empty() {
             return None;
         }
-        let lag = tails.iter().map(|tail| tail.lag()).collect::<Option<Vec<_>>>();
+        let longest = |of: fn(&Tail) -> Option<Duration>| {
+            tails
+                .iter()
+                .map(|tail| of(tail))
+                .collect::<Option<Vec<_>>>()
+                .and_then(|all| all.into_iter().max())
+        };
         let told = |tail: &Arc<Tail>| {
             let position = tail.position().map(|position| position.to_string());
             let applied = tail.applied_changes.load(Ordering::Relaxed);
@@ -299,7 +307,8 @@ impl Moves {
         };
         Some(Streams {
             tails: tails.iter().map(told).collect(),
-            lag: lag.and_then(|lags| lags.into_iter().max()),
+            lag: longest(Tail::lag),
+            arrived: longest(Tail::arrived),
             waits_for: tails.iter().find_map(|tail| waits_for(tail)),
         })
     }
