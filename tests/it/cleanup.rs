@@ -243,6 +243,12 @@ async fn a_source_that_dies_at_any_step_is_cleaned_when_it_is_back() {
             shop.proxy.go_on();
             caller.wait().unwrap();
             shop.own().legacy.restart().await;
+            until("the source is seen to be back", Duration::from_secs(20), async || {
+                let status = shop.proxy.status();
+                let is_up = |of: &serde_json::Value| of["state"] == "up";
+                status["backends"].as_array()?.iter().all(is_up).then_some(())
+            })
+            .await;
             is_whole(&shop).await;
         }
         cleaned(&shop, &[]);
