@@ -53,6 +53,8 @@ pub struct ImageShape {
     columns: Vec<(String, ColumnKind)>,
     /// Places of the primary key's columns.
     primary: Vec<usize>,
+    /// The primary key's index.
+    index: String,
     unique: FurtherUnique,
     /// Which rows walks over the primary key see, as SQL; all of them where there is none.
     condition: Option<String>,
@@ -93,13 +95,13 @@ impl ImageShape {
             .filter(|primary| !primary.is_empty())
             .ok_or_else(|| refusal::NO_PRIMARY_KEY.because(""))?;
         if primary.iter().any(|place| {
-            use ColumnKind::{Double, Float, Geometry, Json};
-            matches!(columns[*place].1, Float | Double | Json | Geometry)
+            use ColumnKind::{Double, Float, Geometry, Json, Vector};
+            matches!(columns[*place].1, Float | Double | Json | Geometry | Vector)
         }) {
             return Err(refusal::NO_PRIMARY_KEY.because("whose values compare exactly"));
         }
         let unique = if schema.unique.is_empty() { FurtherUnique::No } else { FurtherUnique::Yes };
-        Ok(ImageShape { columns, primary, unique, condition: None })
+        Ok(ImageShape { columns, primary, index: schema.primary_index().to_owned(), unique, condition: None })
     }
 
     /// `SELECT` of images; `rest` is what follows the table's name.
@@ -144,6 +146,20 @@ impl ImageShape {
         let field =
             |(field, place): (Option<Vec<u8>>, &usize)| sql::field(reader, &self.columns[*place].1, field?);
         row.into_iter().zip(&self.primary).map(field).collect::<Option<_>>().map(Key)
+    }
+
+    /// Makes a server find rows by their primary key, whatever else it might think of.
+    #[must_use]
+    pub fn by_key(&self) -> String {
+        format!("FORCE INDEX ({})", quoted(&self.index))
+    }
+
+    /// Is that what a server says of a row whose primary key is there already? `Duplicate entry '…' for key 'PRIMARY'`, or
+    /// `'table.PRIMARY'`.
+    #[must_use]
+    pub fn is_present(&self, code: u16, message: &str) -> bool {
+        let key = message.strip_suffix('\'').and_then(|rest| rest.strip_suffix(&self.index));
+        code == 1062 && key.is_some_and(|rest| rest.ends_with(['\'', '.']))
     }
 
     /// `WHERE` these keys.

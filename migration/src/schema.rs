@@ -19,7 +19,7 @@ pub async fn read(
             "SELECT CONVERT(COLUMN_NAME USING utf8mb4), CONVERT(DATA_TYPE USING utf8mb4), \
              CONVERT(COLUMN_TYPE USING utf8mb4), CONVERT(IS_NULLABLE USING utf8mb4), CONVERT(EXTRA USING utf8mb4), \
              CONVERT(CHARACTER_SET_NAME USING utf8mb4), CONVERT(COLLATION_NAME USING utf8mb4), \
-             COALESCE(CHARACTER_MAXIMUM_LENGTH, DATETIME_PRECISION) \
+             COALESCE(CHARACTER_MAXIMUM_LENGTH, DATETIME_PRECISION), CONVERT(COLUMN_KEY USING utf8mb4) \
              FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
             name(),
         )
@@ -28,8 +28,8 @@ pub async fn read(
         return Ok(None);
     }
     let keys: Vec<KeyPart> = connection.exec(KEYS, name()).await?;
-    let mut schema =
-        TableSchema { columns: columns.into_iter().map(column).collect(), ..TableSchema::default() };
+    let (columns, marks): (Vec<Column>, Vec<String>) = columns.into_iter().map(column).unzip();
+    let mut schema = TableSchema { columns, ..TableSchema::default() };
     for (index, column, part) in keys {
         if index == "PRIMARY" {
             schema.primary.extend(column);
@@ -41,7 +41,27 @@ pub async fn read(
             None => schema.unique.push(UniqueKey { name: index, columns: vec![part] }),
         }
     }
+    if schema.primary.is_empty()
+        && let Some(place) = stand_in(&schema, &marks)
+    {
+        let UniqueKey { name, columns } = schema.unique.remove(place);
+        (schema.primary, schema.stand_in) = (columns, Some(name));
+    }
     Ok(Some(schema))
+}
+
+/// The unique key without NULL that the server has put in the place of a primary key that is missing. Its columns are
+/// marked as that key's, and nothing else is.
+fn stand_in(schema: &TableSchema, marks: &[String]) -> Option<usize> {
+    let marked = schema.columns.iter().zip(marks).filter(|(_, mark)| *mark == "PRI");
+    let marked: Vec<&Column> = marked.map(|(column, _)| column).collect();
+    schema.unique.iter().position(|key| {
+        let has = |column: &&Column| key.columns.contains(&column.name) && !column.nullable;
+        // What servers say of a duplicate must be about this key and no other.
+        let end = format!(".{}", key.name);
+        let is_told = schema.unique.iter().all(|other| !other.name.ends_with(&end));
+        is_told && key.columns.len() == marked.len() && marked.iter().all(has)
+    })
 }
 
 /// Index, column, and what counts instead of the whole column: so many characters of it, or an expression, which has no
@@ -52,9 +72,12 @@ const KEYS: &str = "SELECT CONVERT(INDEX_NAME USING utf8mb4), CONVERT(COLUMN_NAM
      ORDER BY INDEX_NAME, SEQ_IN_INDEX";
 
 type KeyPart = (String, Option<String>, Option<String>);
-type Row = (String, String, String, String, String, Option<String>, Option<String>, Option<u64>);
+type Row = (String, String, String, String, String, Option<String>, Option<String>, Option<u64>, String);
 
-fn column((name, data_type, column_type, nullable, extra, charset, collation, longest): Row) -> Column {
+/// A column, and its mark.
+fn column(
+    (name, data_type, column_type, nullable, extra, charset, collation, longest, mark): Row,
+) -> (Column, String) {
     let extra = extra.to_lowercase();
     let generation = if extra.contains("auto_increment") {
         Generation::AutoIncrement
@@ -75,7 +98,7 @@ fn column((name, data_type, column_type, nullable, extra, charset, collation, lo
         _ => Length::Bytes(longest),
     });
     let kind = kind(&data_type, sign, charset, collation);
-    Column { name, kind, nullable: nullable == "YES", generation, longest }
+    (Column { name, kind, nullable: nullable == "YES", generation, longest }, mark)
 }
 
 fn kind(data_type: &str, sign: Sign, charset: Option<String>, collation: Option<String>) -> ColumnKind {
@@ -105,6 +128,39 @@ fn kind(data_type: &str, sign: Sign, charset: Option<String>, collation: Option<
         "json" => ColumnKind::Json,
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
         | "multipolygon" | "geometrycollection" | "geomcollection" => ColumnKind::Geometry,
+        "vector" => ColumnKind::Vector,
+        "uuid" => ColumnKind::Uuid,
+        "inet4" => ColumnKind::Inet { bytes: 4 },
+        "inet6" => ColumnKind::Inet { bytes: 16 },
         other => ColumnKind::Other(other.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_whose_duplicates_could_be_those_of_another_stands_in_for_none() {
+        let integer = ColumnKind::Integer { bits: 64, sign: Sign::Signed };
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            kind: integer.clone(),
+            nullable: false,
+            generation: Generation::Stored,
+            longest: None,
+        };
+        let key = |name: &str, columns: &[&str]| UniqueKey {
+            name: name.to_owned(),
+            columns: columns.iter().map(ToString::to_string).collect(),
+        };
+        let found = |keys: [UniqueKey; 2]| {
+            let columns = vec![column("a"), column("b")];
+            let schema = TableSchema { columns, unique: keys.into(), ..TableSchema::default() };
+            stand_in(&schema, &["PRI".to_owned(), String::new()])
+        };
+        assert_eq!(found([key("x", &["b"]), key("k", &["a"])]), Some(1));
+        assert_eq!(found([key("x.k", &["b"]), key("k", &["a"])]), None);
+        assert_eq!(found([key("x", &["b"]), key("k", &["a", "b"])]), None, "only `a` is the server's choice");
     }
 }

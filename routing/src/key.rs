@@ -216,6 +216,9 @@ impl KeyType {
             ColumnKind::Set => "a SET",
             ColumnKind::Json => "JSON",
             ColumnKind::Geometry => "a geometry",
+            ColumnKind::Vector => "a VECTOR",
+            ColumnKind::Uuid => "a UUID, which has several spellings",
+            ColumnKind::Inet { .. } => "a network address, which has several spellings",
             ColumnKind::Other(name) => name,
         };
         let name = &column.name;

@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 pub struct TableSchema {
     /// In the table's own order, generated columns included.
     pub columns: Vec<Column>,
-    /// Columns of the primary key, in key order; empty when there is none.
+    /// Columns of the primary key, in key order, or of the unique key that stands in for it; empty when there is neither.
     pub primary: Vec<String>,
-    /// Unique keys besides the primary key.
+    /// The unique key over columns that are never NULL by which a table without primary key finds its rows.
+    #[serde(default)]
+    pub stand_in: Option<String>,
+    /// Unique keys besides that one.
     pub unique: Vec<UniqueKey>,
 }
 
@@ -48,7 +51,7 @@ pub enum Generation {
     AutoIncrement,
 }
 
-/// A unique key besides the primary one.
+/// A unique key besides the one that identifies rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UniqueKey {
     pub name: String,
@@ -85,7 +88,15 @@ pub enum ColumnKind {
     Set,
     Json,
     Geometry,
-    /// MariaDB's `UUID`, `INET4`, `INET6` and whatever comes: readable and writable as ASCII text.
+    /// MySQL's `VECTOR`.
+    Vector,
+    /// MariaDB's `UUID`.
+    Uuid,
+    /// MariaDB's `INET4` of 4 bytes and `INET6` of 16.
+    Inet {
+        bytes: u8,
+    },
+    /// Whatever else there may be.
     Other(String),
 }
 
@@ -101,6 +112,12 @@ impl TableSchema {
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The index of the primary key.
+    #[must_use]
+    pub fn primary_index(&self) -> &str {
+        self.stand_in.as_deref().unwrap_or("PRIMARY")
     }
 
     /// Equal for equal schemas, also in another process of the same version. One that tells schemas in another way may

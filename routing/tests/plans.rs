@@ -87,8 +87,11 @@ fn topology() -> Topology {
         generation: Generation::Stored,
         longest: (name == "at").then_some(Length::Digits(3)),
     };
-    let schema =
-        TableSchema { columns: kinds.map(column).into(), primary: vec!["id".into()], unique: Vec::new() };
+    let schema = TableSchema {
+        columns: kinds.map(column).into(),
+        primary: vec!["id".into()],
+        ..TableSchema::default()
+    };
     for id in 0..u32::try_from(topology.tables.len()).expect("few tables") {
         rules::attach(&mut topology, TableId(id), Arc::new(schema.clone())).expect("the key is a column");
     }

@@ -10,14 +10,17 @@ use shardway_tests::{Flavour, Shop, rows, until};
 const ROWS: u64 = 300;
 
 /// The tables, and what tells a row.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 7] = [
     ("words", "HEX(k), n"),
     ("spaces", "HEX(k), n"),
     ("bytes", "HEX(k), n"),
     ("numbers", "k, n"),
     ("mixed", "HEX(a), b, CAST(c AS CHAR), n"),
+    // Without a primary key.
+    ("unkeyed", "HEX(a), b, n"),
+    ("own", "CAST(k AS CHAR), n"),
 ];
-const SHARDED: [&str; 2] = ["numbers", "mixed"];
+const SHARDED: [&str; 3] = ["numbers", "mixed", "unkeyed"];
 
 /// The same number in words that differ in case, accents, script and spaces at the end.
 fn word(number: u64) -> String {
@@ -49,12 +52,24 @@ fn mixed(at: u64) -> String {
     format!("'{word}', {number}, '2024-02-29 23:59:59.{:03}'", at % 5)
 }
 
+/// What only MariaDB has, and the like where it is not.
+fn own(at: u64) -> String {
+    match at % 4 {
+        0 => format!("'{at:08x}-0000-1000-8000-{:012x}'", at * 7919),
+        1 => format!("'0190{at:04x}-7f00-7abc-8def-0123456789ab'"),
+        2 => format!("'{:08x}-1234-4abc-bdef-0123456789ab'", u64::from(u32::MAX) - at * 104_729),
+        _ => format!("'00000000-0000-0000-0000-{at:012x}'"),
+    }
+}
+
 fn key(table: &str, at: u64) -> String {
     match table {
         "words" => format!("'{}'", word(at)),
         "spaces" => format!("'{}'", spaced(at)),
         "bytes" => bytes(at),
         "numbers" => number(at).to_string(),
+        "unkeyed" => format!("'{}', {}", word(at / 3), at % 3),
+        "own" => own(at),
         _ => mixed(at),
     }
 }
@@ -82,15 +97,19 @@ fn writes(step: u64) -> Vec<String> {
         format!("UPDATE mixed SET a = UPPER(a), n = n + 1000 WHERE (a, b, c) = ({})", mixed(at)),
         format!("UPDATE mixed SET c = c + INTERVAL 1 DAY WHERE (a, b, c) = ({})", mixed(at + 1)),
         format!("DELETE FROM mixed WHERE (a, b, c) = ({})", mixed(at + 2)),
+        format!("UPDATE unkeyed SET a = UPPER(a), n = n + 1000 WHERE (a, b) = ({})", key("unkeyed", at)),
+        format!("DELETE FROM unkeyed WHERE (a, b) = ({})", key("unkeyed", at + 1)),
+        format!("UPDATE own SET n = n + 1000 WHERE k = {}", own(at)),
+        format!("DELETE FROM own WHERE k = {}", own(at + 1)),
     ]);
     writes
 }
 
 async fn shop(order: &str) -> Shop {
     let shop = Shop::open_moving().await;
-    let no_pad = match Flavour::chosen() {
-        Flavour::MariaDb => "utf8mb4_general_nopad_ci",
-        Flavour::MySql => "utf8mb4_0900_ai_ci",
+    let (no_pad, uuid) = match Flavour::chosen() {
+        Flavour::MariaDb => ("utf8mb4_general_nopad_ci", "UUID"),
+        Flavour::MySql => ("utf8mb4_0900_ai_ci", "CHAR(36)"),
     };
     let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
     for sql in [
@@ -101,6 +120,10 @@ async fn shop(order: &str) -> Shop {
         "CREATE TABLE mixed (a VARCHAR(40) NOT NULL, b BIGINT UNSIGNED NOT NULL, c DATETIME(3) NOT NULL, \
          n INT NOT NULL, PRIMARY KEY (a, b, c))"
             .to_owned(),
+        "CREATE TABLE unkeyed (a VARCHAR(40) NOT NULL, b BIGINT NOT NULL, n INT NOT NULL, \
+         UNIQUE KEY `it's.a` (a, b), UNIQUE KEY n (n, b))"
+            .to_owned(),
+        format!("CREATE TABLE own (k {uuid} NOT NULL PRIMARY KEY, n INT NOT NULL)"),
     ] {
         legacy.query_drop(sql).await.unwrap();
     }
@@ -118,7 +141,9 @@ async fn shop(order: &str) -> Shop {
          [tables.bytes]\nkind = \"single\"\nnodes = \"s0\"\n\
          [tables.numbers]\nshard_key = \"k\"\nfunction = {{ kind = \"mod\", shards = 4 }}\nnodes = \"s{{0..1}}.numbers_{{0..3}}\"\n\
          [tables.mixed]\nshard_key = \"b\"\nfunction = {{ kind = \"hash\", shards = 4 }}\nnodes = \"s{{0..1}}.mixed_{{0..3}}\"\n\
-         [moves.shop]\ntables = [\"words\", \"spaces\", \"bytes\", \"numbers\", \"mixed\"]\nfrom = \"legacy\"\n\
+         [tables.unkeyed]\nshard_key = \"b\"\nfunction = {{ kind = \"mod\", shards = 4 }}\nnodes = \"s{{0..1}}.unkeyed_{{0..3}}\"\n\
+         [tables.own]\nkind = \"single\"\nnodes = \"s1\"\n\
+         [moves.shop]\ntables = [\"words\", \"spaces\", \"bytes\", \"numbers\", \"mixed\", \"unkeyed\", \"own\"]\nfrom = \"legacy\"\n\
          copy = {{ order = \"{order}\", rows = 7, parallel = 3, pause_ms = 30 }}\n"
     ));
     assert_eq!(shop.proxy.settled(desired + 1).await, None);
@@ -132,7 +157,7 @@ async fn carried(shop: &Shop, table: &str, what: &str) -> Vec<String> {
         let name = if SHARDED.contains(&table) { format!("{table}_{number}") } else { table.to_owned() };
         let is_home = match table {
             "words" | "bytes" => number == 0,
-            "spaces" => number == 2,
+            "spaces" | "own" => number == 2,
             _ => true,
         };
         if is_home {

@@ -80,6 +80,7 @@ mod tuned;
 mod twins;
 mod types;
 mod unfit;
+mod unkeyed;
 mod verify;
 mod warm;
 mod watched;

@@ -60,10 +60,11 @@ impl Table {
 
     /// Every row as bytes, in the order of the key.
     async fn stored(&self, connection: &mut Conn, database: &str) -> Vec<String> {
-        let stored = |(name, column): (String, &Column)| match column.definition.starts_with("ENUM") {
+        let stored = |(name, column): (String, &Column)| match column.definition.split('(').next() {
             // The error value looks like a member.
-            true => format!("{name}+0"),
-            false => format!("HEX(CONCAT({name}))"),
+            Some("ENUM") => format!("{name}+0"),
+            Some("VECTOR") => format!("HEX({name})"),
+            _ => format!("HEX(CONCAT({name}))"),
         };
         let columns: Vec<String> = self.names().zip(&self.columns).map(stored).collect();
         let sql = format!("SELECT id, {}, s FROM {database}.{} ORDER BY id", columns.join(", "), self.name);

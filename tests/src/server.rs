@@ -224,7 +224,8 @@ impl Server {
     }
 
     /// Where its files are.
-    pub(crate) fn data(&self) -> PathBuf {
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 

@@ -12,7 +12,7 @@ use crate::apply::batch::slices;
 use crate::apply::bring_in_line;
 use crate::connection::fields;
 use crate::image::write::{ABOUT_WORDS, TRUNCATED, Write};
-use crate::image::{Image, Key};
+use crate::image::{Image, ImageShape, Key};
 use crate::pool::Pool;
 use crate::tables::{End, MovingTable, WorkError};
 
@@ -33,7 +33,7 @@ pub(super) async fn absent(
     for slice in slices(strict.into_iter()) {
         connection.query_drop("SAVEPOINT slice").await?;
         let write = shape.insert_absent(&end.table, slice.iter().copied());
-        match only_present(connection, &end.table, &write).await? {
+        match only_present(connection, shape, &end.table, &write).await? {
             Told::AllWereAbsent => {}
             Told::Whole => {
                 rivals.extend(there(connection, table, end, &slice, Lock::None).await?.rivals);
@@ -70,7 +70,7 @@ async fn listed(
     images: &[&Image],
 ) -> Result<Vec<Key>, WorkError> {
     let write = table.shape.insert_absent(&end.table, images.iter().copied());
-    match only_present(connection, &end.table, &write).await? {
+    match only_present(connection, &table.shape, &end.table, &write).await? {
         Told::AllWereAbsent => Ok(Vec::new()),
         Told::Whole => Ok(there(connection, table, end, images, Lock::None).await?.rivals),
         Told::InPart => Err(WorkError::Stopped(format!(
@@ -113,7 +113,7 @@ pub(super) async fn there(
     let wanted: HashMap<Key, &Image> = images.iter().map(|image| (shape.key_of(image), *image)).collect();
     let keys: Vec<Key> = wanted.keys().cloned().collect();
     let lock = if lock == Lock::ForUpdate { " FOR UPDATE" } else { "" };
-    let rest = format!("FORCE INDEX (PRIMARY) {}{lock}", shape.with_keys(&keys));
+    let rest = format!("{} {}{lock}", shape.by_key(), shape.with_keys(&keys));
     let rows: Vec<mysql_async::Row> = connection.query(shape.select_sparse(name, &end.table, &rest)).await?;
     for row in rows {
         let there = shape
@@ -162,7 +162,12 @@ enum Told {
 
 /// Runs an insertion and looks at its warnings: that rows were present, and that `ENUM` columns got error values, are the
 /// only ones about rows that may be there.
-async fn only_present(connection: &mut Conn, table: &str, write: &Write) -> Result<Told, WorkError> {
+async fn only_present(
+    connection: &mut Conn,
+    shape: &ImageShape,
+    table: &str,
+    write: &Write,
+) -> Result<Told, WorkError> {
     connection.query_drop(write.sql()).await?;
     let count = usize::from(connection.get_warnings());
     if count == 0 && !write.is_lenient() {
@@ -172,7 +177,7 @@ async fn only_present(connection: &mut Conn, table: &str, write: &Write) -> Resu
     let (truncated, others): (Vec<_>, Vec<_>) =
         warnings.iter().partition(|(_, code, _)| write.is_lenient() && *code == TRUNCATED);
     let meant = |(_, code, message): &&&(String, u16, String)| {
-        !ABOUT_WORDS.contains(code) && !is_present(*code, message)
+        !ABOUT_WORDS.contains(code) && !shape.is_present(*code, message)
     };
     match others.iter().find(meant) {
         None if warnings.len() < count => Ok(Told::InPart),
@@ -189,9 +194,4 @@ async fn only_present(connection: &mut Conn, table: &str, write: &Write) -> Resu
             Err(WorkError::Stopped(format!("a row does not fit into {table}: {message}")))
         }
     }
-}
-
-/// `Duplicate entry '…' for key 'PRIMARY'`, or `'table.PRIMARY'`.
-pub(super) fn is_present(code: u16, message: &str) -> bool {
-    code == 1062 && (message.ends_with("'PRIMARY'") || message.ends_with(".PRIMARY'"))
 }

@@ -229,7 +229,7 @@ impl Walk<'_> {
         match connection::write(connection, &shape.insert_rows(&end.table, &absent)).await {
             // Another shard's row may have come since we looked.
             Err(WorkError::Server(mysql_async::Error::Server(error)))
-                if insert::is_present(error.code, &error.message) =>
+                if shape.is_present(error.code, &error.message) =>
             {
                 Err(self.table.on_several(&shape.key_of(&absent[0])))
             }

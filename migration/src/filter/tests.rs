@@ -25,7 +25,7 @@ fn shape() -> ImageShape {
         longest: None,
     };
     let columns = kinds.iter().map(column).collect();
-    let schema = TableSchema { columns, primary: vec!["id".into()], unique: Vec::new() };
+    let schema = TableSchema { columns, primary: vec!["id".into()], ..TableSchema::default() };
     ImageShape::of(&schema).unwrap()
 }
 

@@ -6,20 +6,20 @@ impl ImageShape {
     /// Deletes these rows.
     #[must_use]
     pub fn delete(&self, table: &str, keys: &[Key]) -> String {
-        deletion(table, &self.with_keys(keys))
+        self.deletion(table, &self.with_keys(keys))
     }
 
     /// `DELETE` of rows with these primary keys, each with its value of one more column.
     #[must_use]
     pub fn delete_told(&self, table: &str, column: usize, rows: &[(&Key, &[u8])]) -> String {
-        deletion(table, &self.told_by(column, rows))
+        self.deletion(table, &self.told_by(column, rows))
     }
 
     /// How many rows there are with these primary keys, each with its value of one more column; they are locked.
     #[must_use]
     pub fn count_told(&self, table: &str, column: usize, rows: &[(&Key, &[u8])]) -> String {
         let told = self.told_by(column, rows);
-        format!("SELECT COUNT(*) FROM {table} FORCE INDEX (PRIMARY) {told} FOR UPDATE")
+        format!("SELECT COUNT(*) FROM {table} {} {told} FOR UPDATE", self.by_key())
     }
 
     /// `WHERE` rows with these primary keys, each with its value of one more column.
@@ -30,10 +30,10 @@ impl ImageShape {
         };
         self.one_of(&places, rows.iter().map(row))
     }
-}
 
-/// Rows are found by their primary keys whatever else the server might think of: a walk over the table, or over another
-/// index, would wait for rows that a neighbouring connection of the same batch has locked, which waits for it.
-fn deletion(table: &str, condition: &str) -> String {
-    format!("DELETE {table} FROM {table} FORCE INDEX (PRIMARY) {condition}")
+    /// A walk over the table, or over another index, would wait for rows that a neighbouring connection of the same batch
+    /// has locked, which waits for it.
+    fn deletion(&self, table: &str, condition: &str) -> String {
+        format!("DELETE {table} FROM {table} {} {condition}", self.by_key())
+    }
 }

@@ -142,9 +142,7 @@ impl ImageShape {
     pub fn grouping(&self, column: &str) -> Option<String> {
         let (name, kind) = self.columns.iter().find(|(name, _)| name.eq_ignore_ascii_case(column))?;
         Some(match kind {
-            ColumnKind::Text { .. } | ColumnKind::Binary | ColumnKind::Json | ColumnKind::Geometry => {
-                format!("CAST({} AS BINARY)", quoted(name))
-            }
+            kind if is_bytes(kind) => format!("CAST({} AS BINARY)", quoted(name)),
             ColumnKind::Enum => {
                 format!("CAST(CAST({} AS CHAR CHARACTER SET utf8mb4) AS BINARY)", quoted(name))
             }
@@ -167,17 +165,19 @@ fn hashed(column: &str, kind: &ColumnKind, function: Function) -> String {
         ColumnKind::Float | ColumnKind::Double => format!("({column}+0e0)"),
         _ => column.to_owned(),
     };
-    let is_bytes = matches!(
-        kind,
-        ColumnKind::Text { .. } | ColumnKind::Binary | ColumnKind::Json | ColumnKind::Geometry
-    );
     match function {
         Function::First => format!("CRC32({value})"),
         Function::Second(Second::Crc32c) => format!("CRC32C({value})"),
-        Function::Second(Second::Hex) if is_bytes => format!("CRC32(HEX({value}))"),
+        Function::Second(Second::Hex) if is_bytes(kind) => format!("CRC32(HEX({value}))"),
         // HEX of a number is the number's digits.
         Function::Second(Second::Hex) => format!("CRC32(REVERSE({value}))"),
     }
+}
+
+/// Does a server take such a column for a string, whose digits in hexadecimal are those of its bytes?
+fn is_bytes(kind: &ColumnKind) -> bool {
+    use ColumnKind::{Binary, Geometry, Json, Text, Vector};
+    matches!(kind, Text { .. } | Binary | Json | Geometry | Vector)
 }
 
 /// Are two fields of a column the same value?
@@ -219,7 +219,8 @@ mod tests {
             longest: None,
         };
         let columns = kinds.iter().enumerate().map(column).collect();
-        ImageShape::of(&TableSchema { columns, primary: vec!["c0".into()], unique: Vec::new() }).unwrap()
+        ImageShape::of(&TableSchema { columns, primary: vec!["c0".into()], ..TableSchema::default() })
+            .unwrap()
     }
 
     const INT: ColumnKind = ColumnKind::Integer { bits: 32, sign: Sign::Signed };

@@ -11,5 +11,9 @@ pub(crate) fn integers<const N: usize>(names: [&str; N]) -> TableSchema {
         generation: Generation::Stored,
         longest: None,
     };
-    TableSchema { columns: names.map(column).to_vec(), primary: vec![names[0].into()], unique: Vec::new() }
+    TableSchema {
+        columns: names.map(column).to_vec(),
+        primary: vec![names[0].into()],
+        ..TableSchema::default()
+    }
 }

@@ -107,7 +107,11 @@ fn shortened(kind: &ColumnKind, bytes: &[u8]) -> (String, Option<usize>) {
 /// A value that may be shown as it is.
 fn text<'a>(kind: &ColumnKind, bytes: &'a [u8]) -> Option<&'a str> {
     let is_text = match kind {
-        ColumnKind::Binary | ColumnKind::Geometry => false,
+        ColumnKind::Binary
+        | ColumnKind::Geometry
+        | ColumnKind::Vector
+        | ColumnKind::Uuid
+        | ColumnKind::Inet { .. } => false,
         ColumnKind::Text { charset, .. } => match charset.as_str() {
             "utf8" | "utf8mb3" | "utf8mb4" => true,
             // Any two bytes are a character of these.
@@ -137,7 +141,7 @@ mod tests {
         };
         let columns: Vec<Column> = columns.iter().map(column).collect();
         let primary = vec![columns.last().unwrap().name.clone()];
-        ImageShape::of(&TableSchema { columns, primary, unique: Vec::new() }).unwrap()
+        ImageShape::of(&TableSchema { columns, primary, ..TableSchema::default() }).unwrap()
     }
 
     fn text_of(charset: &str) -> ColumnKind {

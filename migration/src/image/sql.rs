@@ -16,9 +16,11 @@ pub(super) fn read(reader: Reader, name: &str, kind: &ColumnKind, alias: Option<
         // The highest of 64 members would be a sign.
         ColumnKind::Set => format!("CAST({column} AS UNSIGNED)"),
         ColumnKind::Timestamp => format!("UNIX_TIMESTAMP({column})"),
-        ColumnKind::Text { .. } | ColumnKind::Binary | ColumnKind::Geometry if reader == Reader::Client => {
-            format!("HEX({column})")
+        ColumnKind::Uuid | ColumnKind::Inet { .. } => {
+            let bytes = format!("CAST({column} AS BINARY({}))", width(kind));
+            if reader == Reader::Client { format!("HEX({bytes})") } else { bytes }
         }
+        kind if is_raw(kind) && reader == Reader::Client => format!("HEX({column})"),
         ColumnKind::Json if reader == Reader::Client => format!("HEX(CONVERT({column} USING utf8mb4))"),
         _ => column,
     }
@@ -28,13 +30,23 @@ pub(super) fn read(reader: Reader, name: &str, kind: &ColumnKind, alias: Option<
 pub(super) fn field(reader: Reader, kind: &ColumnKind, text: Vec<u8>) -> Option<Vec<u8>> {
     match kind {
         ColumnKind::Float | ColumnKind::Double => std::str::from_utf8(&text).ok()?.parse().ok().map(double),
-        ColumnKind::Text { .. } | ColumnKind::Binary | ColumnKind::Geometry | ColumnKind::Json
-            if reader == Reader::Client =>
-        {
-            unhex(&text)
-        }
+        kind if (is_raw(kind) || *kind == ColumnKind::Json) && reader == Reader::Client => unhex(&text),
         ColumnKind::Integer { .. } | ColumnKind::Decimal => Some(without_fill(text)),
         _ => Some(text),
+    }
+}
+
+/// Does an image hold the bytes that the server stores?
+fn is_raw(kind: &ColumnKind) -> bool {
+    use ColumnKind::{Binary, Geometry, Inet, Text, Uuid, Vector};
+    matches!(kind, Text { .. } | Binary | Geometry | Vector | Uuid | Inet { .. })
+}
+
+/// Of a value that all have the same length.
+pub(crate) fn width(kind: &ColumnKind) -> usize {
+    match kind {
+        ColumnKind::Inet { bytes } => usize::from(*bytes),
+        _ => 16,
     }
 }
 
@@ -54,7 +66,7 @@ pub(super) fn literal(kind: &ColumnKind, field: &[u8]) -> String {
     match kind {
         ColumnKind::Text { charset, .. } => format!("_{charset} x'{}'", hex(field)),
         ColumnKind::Json => format!("_utf8mb4 x'{}'", hex(field)),
-        ColumnKind::Binary | ColumnKind::Geometry => format!("x'{}'", hex(field)),
+        kind if is_raw(kind) => format!("x'{}'", hex(field)),
         _ => {
             let mut out = Vec::new();
             append(kind, Some(field), &mut out);
@@ -93,7 +105,7 @@ pub(super) fn append(kind: &ColumnKind, field: Option<&[u8]>, out: &mut Vec<u8>)
             out.extend_from_slice(b"_binary");
             append_quoted(field, out);
         }
-        ColumnKind::Geometry => {
+        ColumnKind::Geometry | ColumnKind::Vector | ColumnKind::Uuid | ColumnKind::Inet { .. } => {
             out.extend_from_slice(b"x'");
             out.extend_from_slice(hex(field).as_bytes());
             out.push(b'\'');

@@ -10,7 +10,7 @@ fn shape() -> ImageShape {
     let integer = ColumnKind::Integer { bits: 64, sign: Sign::Signed };
     let text = ColumnKind::Text { charset: "utf8mb4".into(), collation: "utf8mb4_bin".into() };
     let columns = vec![column("a", integer), column("b", text), column("f", ColumnKind::Double)];
-    ImageShape::of(&TableSchema { columns, primary: vec!["a".into(), "b".into()], unique: Vec::new() })
+    ImageShape::of(&TableSchema { columns, primary: vec!["a".into(), "b".into()], ..TableSchema::default() })
         .unwrap()
 }
 
@@ -29,7 +29,7 @@ fn listed() -> ImageShape {
     let integer = ColumnKind::Integer { bits: 64, sign: Sign::Signed };
     let columns = vec![column("id", integer), column("e", ColumnKind::Enum), column("f", ColumnKind::Enum)];
     let primary = vec!["e".into(), "id".into()];
-    ImageShape::of(&TableSchema { columns, primary, unique: Vec::new() }).unwrap()
+    ImageShape::of(&TableSchema { columns, primary, ..TableSchema::default() }).unwrap()
 }
 
 fn fields(row: &str) -> Image {
@@ -66,7 +66,7 @@ fn keys_are_found_and_followed_in_order() {
     let key = Key(vec![b"5".to_vec(), b"A".to_vec()]);
     assert_eq!(
         shape().delete("t", std::slice::from_ref(&key)),
-        "DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`a`, `b`) IN ((5, _utf8mb4 x'41'))"
+        "DELETE t FROM t FORCE INDEX (`PRIMARY`) WHERE (`a`, `b`) IN ((5, _utf8mb4 x'41'))"
     );
     let after = "WHERE ((`a` > 5) OR (`a` = 5 AND `b` > _utf8mb4 x'41')) ORDER BY `a`, `b`";
     assert_eq!(shape().after(Some(&key)), after);
@@ -81,7 +81,7 @@ fn keys_are_found_and_followed_in_order() {
 fn tables_that_cannot_be_carried_are_refused() {
     let of = |kind, primary: &[&str]| {
         let primary = primary.iter().map(ToString::to_string).collect();
-        ImageShape::of(&TableSchema { columns: vec![column("a", kind)], primary, unique: Vec::new() })
+        ImageShape::of(&TableSchema { columns: vec![column("a", kind)], primary, ..TableSchema::default() })
     };
     assert!(of(ColumnKind::Date, &[]).is_err());
     assert!(of(ColumnKind::Double, &["a"]).is_err());

@@ -122,7 +122,7 @@ impl Found {
         let of = |keys: &HashSet<Key>| {
             let keys: Vec<Key> = keys.iter().cloned().collect();
             // By another index, or by none, rows beside them would be locked too.
-            format!("FORCE INDEX (PRIMARY) {}", table.shape.with_keys(&keys))
+            format!("{} {}", table.shape.by_key(), table.shape.with_keys(&keys))
         };
         let is_asked = |key: &&&Key| table.owns_key(authority, place, key) != Some(false);
         let mut silent: HashSet<Key> = keys.iter().filter(is_asked).map(|key| (*key).clone()).collect();

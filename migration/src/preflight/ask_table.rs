@@ -5,6 +5,7 @@ use mysql_async::{Conn, Row};
 use shardway_routing::schema::{ColumnKind, TableSchema};
 
 use super::facts::{ColumnText, Definition, Flavour, Occupied, Size};
+use super::uuids;
 use crate::image::quoted;
 use crate::schema;
 
@@ -30,6 +31,8 @@ pub(crate) async fn definition(
     let Some((table_type, engine, rows, data, index)) = found else { return Ok(None) };
     let schema = schema::read(connection, database, table).await?.unwrap_or_default();
     let version: Option<String> = connection.query_first("SELECT VERSION()").await?;
+    let version = version.unwrap_or_default();
+    let older_uuids = uuids::older(connection, name, &schema, &version).await?;
     let (columns, octets) = columns(connection, name).await?;
     let keys: Vec<KeyRow> = connection
         .exec(
@@ -47,13 +50,14 @@ pub(crate) async fn definition(
         row_bytes_max: longest(&schema, &octets),
     };
     Ok(Some(Definition {
-        flavour: Flavour::of(&version.unwrap_or_default()),
+        flavour: Flavour::of(&version),
         table_type,
         engine: engine.unwrap_or_default(),
         primary_prefixes: keys.iter().filter_map(prefix).collect(),
         indexed: keys.iter().filter(|key| key.3 == 1).filter_map(|key| key.1.clone()).collect(),
         schema,
         columns,
+        older_uuids,
         size,
         ids: None,
     }))
@@ -91,7 +95,9 @@ fn longest(schema: &TableSchema, octets: &[Option<u64>]) -> u64 {
     let column =
         |(column, octets): (&shardway_routing::schema::Column, &Option<u64>)| match (octets, &column.kind) {
             (Some(octets), _) => *octets,
-            (None, ColumnKind::Json | ColumnKind::Geometry | ColumnKind::Other(_)) => u64::from(u32::MAX),
+            (None, ColumnKind::Json | ColumnKind::Geometry | ColumnKind::Vector | ColumnKind::Other(_)) => {
+                u64::from(u32::MAX)
+            }
             // The digits of the longest decimal.
             (None, _) => 70,
         };

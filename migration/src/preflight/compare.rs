@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::facts::{ColumnText, Definition, Flavour};
 
-/// What is different, as sentences; empty when rows of one are rows of the other. Names of keys, keys that are not
-/// unique and `AUTO_INCREMENT` are not looked at.
+/// What is different, as sentences; empty when rows of one are rows of the other. Names of further keys, keys that are
+/// not unique and `AUTO_INCREMENT` are not looked at.
 #[must_use]
 pub fn differences(source: &Definition, other: &Definition) -> Vec<String> {
     let mut differences = Vec::new();
@@ -36,6 +36,14 @@ pub fn differences(source: &Definition, other: &Definition) -> Vec<String> {
             "the primary key is ({}) on the source and ({}) here",
             source.schema.primary.join(", "),
             other.schema.primary.join(", ")
+        ));
+    }
+    // Their values may be told by the index of one side and are looked for on the other.
+    if source.schema.primary_index() != other.schema.primary_index() {
+        differences.push(format!(
+            "rows are told apart by the key {} on the source and {} here",
+            source.schema.primary_index(),
+            other.schema.primary_index()
         ));
     }
     let unique = |of: &Definition| -> BTreeSet<Vec<String>> {

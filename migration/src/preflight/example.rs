@@ -70,7 +70,7 @@ pub(super) fn definition() -> Definition {
                 column("changed", &ColumnKind::DateTime, false),
             ],
             primary: vec!["id".to_owned()],
-            unique: Vec::new(),
+            ..TableSchema::default()
         },
         columns: vec![
             shown("id", "bigint(20)", "NO"),
@@ -81,6 +81,7 @@ pub(super) fn definition() -> Definition {
                 ..shown("changed", "datetime", "NO")
             },
         ],
+        older_uuids: None,
         primary_prefixes: Vec::new(),
         indexed: vec!["id".to_owned(), "changed".to_owned()],
         size: Size { rows: 1000, data_bytes: 90_000, index_bytes: 10_000, row_bytes_max: 500 },

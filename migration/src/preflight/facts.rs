@@ -231,6 +231,8 @@ pub struct Definition {
     pub engine: String,
     pub schema: TableSchema,
     pub columns: Vec<ColumnText>,
+    /// What speaks for UUIDs in a form that streams do not read.
+    pub older_uuids: Option<String>,
     /// Columns of the primary key of which only a prefix counts.
     pub primary_prefixes: Vec<String>,
     /// The first column of every index.

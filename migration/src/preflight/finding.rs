@@ -122,7 +122,7 @@ registry! {
     TUNE_UNKNOWN = "PF122" "tune_unknown" Refused Never "the target has no parameter of a name in `tune`", "correct the name, or take it out of `tune`";
     TABLE_MISSING = "PF201" "table_missing" Refused Never "the source has no such table", "correct `from` or the nodes in the rule file";
     NOT_INNODB = "PF202" "not_innodb" Refused Never "not an ordinary InnoDB table", "ALTER TABLE … ENGINE = InnoDB, or leave it out of the move";
-    NO_PRIMARY_KEY = "PF203" "no_primary_key" Refused Never "no primary key", "give the table a primary key of integers, text or bytes";
+    NO_PRIMARY_KEY = "PF203" "no_primary_key" Refused Never "no primary key, and no unique key without NULL", "give the table a primary key of integers, text or bytes";
     INEXACT_PRIMARY_KEY = "PF204" "inexact_primary_key" Refused Never "a primary key whose values do not compare exactly", "give the table a primary key of whole columns of integers, text or bytes";
     UNSUPPORTED_COLUMN = "PF205" "unsupported_column" Refused Never "a column that cannot be carried exactly", "change its type, or leave the table out of the move";
     SHARD_KEY_ABSENT = "PF206" "shard_key_absent" Refused Never "the shard key is no column of the table that could be one", "name an integer, text or binary column in `shard_key`";
@@ -138,6 +138,7 @@ registry! {
     TIME_COLUMN_LAYOUT = "PF216" "time_column_layout" Refused Never "a table that cannot be followed by a time column", "use capture = \"binlog\"";
     DEGRADED = "PF217" "degraded" Warning Never "`capture = \"timestamp\"` sees no deletions, no writes that leave the time column as it was or set it back, and none that commit later than apply.overlap after their stamp", "nothing must be done: comparisons find them, and the switch waits for one under hold; raise hold_ms to the time that a comparison of every row takes";
     TABLES_STAY = "PF218" "tables_stay" Warning Never "tables that no rule names stay on the database's default backend", "nothing must be done; name them in the rules and in the move if they shall go too";
+    OLDER_UUIDS = "PF219" "older_uuids" Refused Never "the table keeps its UUIDs in the form that MariaDB had before 10.11.5, which its log does not tell from the newer one", "build the table anew with ALTER TABLE … FORCE, on a server that is up to date";
     FOREIGN_KEY_CUT = "PF301" "foreign_key_cut" Refused Never "a foreign key ties rows that the move does not bring to the same place", "drop the constraint; the application must keep it from now on";
     FOREIGN_KEY_CASCADES = "PF302" "foreign_key_cascades" Refused Never "a foreign key changes rows by itself, which the binary log does not tell", "make it RESTRICT, or drop the constraint";
     FOREIGN_KEY_DROPPED = "PF303" "foreign_key_dropped" Warning Never "a foreign key is not carried to the target", "nothing must be done; the target does not enforce it";

@@ -24,6 +24,7 @@ mod servers;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod uuids;
 
 pub(crate) use ask_table::definition;
 

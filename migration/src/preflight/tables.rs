@@ -2,7 +2,7 @@
 
 use shardway_routing::key::KeyType;
 use shardway_routing::schema::ColumnKind;
-use shardway_routing::topology::{DoubleWrite, Seen, Side};
+use shardway_routing::topology::{Capture, DoubleWrite, Seen, Side};
 
 use super::compare::differences;
 use super::facts::{Definition, Facts, Home, Occupied, Physical, TableFacts, Unnamed};
@@ -33,6 +33,9 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         for physical in &table.physical {
             findings.extend(sameness(table, model, physical));
             findings.extend(emptiness(facts, table, physical));
+            if facts.capture != Capture::None {
+                findings.extend(older_uuids(table, physical));
+            }
         }
     }
     findings
@@ -72,13 +75,18 @@ fn existence(table: &TableFacts, physical: &Physical) -> Option<Finding> {
     }
 }
 
+fn older_uuids(table: &TableFacts, physical: &Physical) -> Option<Finding> {
+    let why = physical.definition.as_ref()?.older_uuids.as_ref()?;
+    Some(kind::OLDER_UUIDS.of(&table.name, format!("{physical}: {why}")))
+}
+
 fn primary_key(table: &TableFacts, model: &Definition) -> Option<Finding> {
     if model.schema.primary.is_empty() {
         return Some(kind::NO_PRIMARY_KEY.of(&table.name, ""));
     }
     let inexact = model.schema.primary.iter().filter_map(|name| model.schema.column(name)).find(|column| {
-        use ColumnKind::{Double, Float, Geometry, Json};
-        matches!(column.kind, Float | Double | Json | Geometry)
+        use ColumnKind::{Double, Float, Geometry, Json, Vector};
+        matches!(column.kind, Float | Double | Json | Geometry | Vector)
     });
     let found = match (inexact, model.primary_prefixes.first()) {
         (Some(column), _) => format!("`{}` is {:?}", column.name, column.kind),
@@ -118,7 +126,9 @@ fn shard_key(table: &TableFacts, model: &Definition) -> Option<Finding> {
     let inside = model.schema.primary.iter().any(|name| name.eq_ignore_ascii_case(key));
     let primary = model.schema.primary.join(", ");
     (!inside && !primary.is_empty()).then(|| {
-        kind::SHARD_KEY_OUTSIDE_PRIMARY.of(&table.name, format!("`{key}` is not in PRIMARY KEY ({primary})"))
+        let index = model.schema.primary_index();
+        kind::SHARD_KEY_OUTSIDE_PRIMARY
+            .of(&table.name, format!("`{key}` is not in the key {index} ({primary})"))
     })
 }
 

@@ -14,12 +14,14 @@ use super::bytes::{Bytes, big, little};
 use super::error::StreamError;
 use super::json;
 use super::wire::{Wire, decimal_groups};
-use crate::image::sql::double;
+use crate::image::sql::{double, width};
 
 /// Can values that are logged so belong to such a column?
 pub(super) fn fits(wire: Wire, kind: &ColumnKind) -> bool {
     match (wire, kind) {
         (Wire::Integer { bytes }, ColumnKind::Integer { bits, .. }) => 8 * bytes == usize::from(*bits),
+        (Wire::Fixed { width: logged }, ColumnKind::Uuid | ColumnKind::Inet { .. }) => logged == width(kind),
+        (Wire::Long { .. }, ColumnKind::Vector) => true,
         (Wire::Fixed { .. } | Wire::Varying { .. } | Wire::Long { .. }, kind) => {
             matches!(kind, ColumnKind::Text { .. } | ColumnKind::Binary)
         }
@@ -60,11 +62,9 @@ pub(super) fn field(wire: Wire, kind: &ColumnKind, bytes: &[u8]) -> Result<Vec<u
         Wire::Timestamp { digits } => timestamp(digits, bytes).into_bytes(),
         Wire::Bit { .. } => digits(big(bytes)),
         Wire::Enum { .. } | Wire::Set { .. } => digits(little(bytes)),
-        Wire::Fixed { width } if *kind == ColumnKind::Binary => {
-            let mut padded = bytes.to_vec();
-            padded.resize(width.max(bytes.len()), 0);
-            padded
-        }
+        Wire::Fixed { width } if *kind == ColumnKind::Binary => padded(bytes, width),
+        Wire::Fixed { width } if matches!(kind, ColumnKind::Inet { .. }) => padded(bytes, width),
+        Wire::Fixed { .. } if *kind == ColumnKind::Uuid => uuid(sized(&padded(bytes, 16))?).to_vec(),
         Wire::Fixed { .. } | Wire::Varying { .. } | Wire::Long { .. } | Wire::Geometry { .. } => {
             bytes.to_vec()
         }
@@ -72,6 +72,27 @@ pub(super) fn field(wire: Wire, kind: &ColumnKind, bytes: &[u8]) -> Result<Vec<u
         Wire::Old { .. } => return Err(old()),
         Wire::Unknown(code) => return Err(super::wire::unknown(code)),
     })
+}
+
+/// The log leaves out zeros at the end.
+fn padded(bytes: &[u8], width: usize) -> Vec<u8> {
+    let mut padded = bytes.to_vec();
+    padded.resize(width.max(bytes.len()), 0);
+    padded
+}
+
+/// MariaDB stores a UUID of the versions 1 to 5 with its parts in reverse order, so that times sort, and any other one as it
+/// is. What is stored tells which: [MDEV-29959](https://jira.mariadb.org/browse/MDEV-29959).
+fn uuid(stored: [u8; 16]) -> [u8; 16] {
+    let has_variant = stored[6] & 0x80 != 0;
+    let has_version = (1..=0x80).contains(&stored[8]);
+    if !has_variant || !has_version {
+        return stored;
+    }
+    let [node @ .., s0, s1, h0, h1, m0, m1, l0, l1, l2, l3] = stored;
+    let mut parts = [l0, l1, l2, l3, m0, m1, h0, h1, s0, s1, 0, 0, 0, 0, 0, 0];
+    parts[10..].copy_from_slice(&node);
+    parts
 }
 
 fn old() -> StreamError {

@@ -117,8 +117,8 @@ impl<'a> Table<'a> {
                 (format!("COUNT(*), {misplaced}, {digest}"), String::new())
             }
         };
-        let sql =
-            format!("SELECT {select} FROM {} FORCE INDEX (PRIMARY) WHERE {condition}{group}", end.table);
+        let by_key = self.of.shape.by_key();
+        let sql = format!("SELECT {select} FROM {} {by_key} WHERE {condition}{group}", end.table);
         let rows = self.ask(end, &sql).await?;
         let read = rows.into_iter().map(|row| self.decoded(fields(row)));
         let read: Option<Vec<Reading>> = read.collect();

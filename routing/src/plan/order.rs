@@ -194,7 +194,12 @@ fn comparable(text: &str, kind: &ColumnKind) -> Option<(String, Comparison)> {
             };
             Some((format!("WEIGHT_STRING({text})"), compare))
         }
-        ColumnKind::Json | ColumnKind::Geometry | ColumnKind::Other(_) => None,
+        ColumnKind::Json
+        | ColumnKind::Geometry
+        | ColumnKind::Vector
+        | ColumnKind::Uuid
+        | ColumnKind::Inet { .. }
+        | ColumnKind::Other(_) => None,
     }
 }
 

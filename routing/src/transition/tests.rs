@@ -126,7 +126,7 @@ fn with_columns(lines: &str, primary: &str) -> Topology {
         longest: None,
     };
     let columns = vec![column("id"), column("number")];
-    let schema = TableSchema { columns, primary: vec![primary.into()], unique: Vec::new() };
+    let schema = TableSchema { columns, primary: vec![primary.into()], ..TableSchema::default() };
     rules::attach(&mut topology, TableId(0), schema.into()).unwrap();
     topology
 }

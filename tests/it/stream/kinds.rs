@@ -27,6 +27,7 @@ pub fn groups() -> Vec<(&'static str, Vec<Column>)> {
         ("moments", moments()),
         ("strings", strings()),
         ("documents", vec![documents()]),
+        ("own", own()),
     ]
 }
 
@@ -182,6 +183,38 @@ fn documents() -> Column {
         ]);
     }
     column("JSON", &values)
+}
+
+/// What only one kind of server has.
+fn own() -> Vec<Column> {
+    if Flavour::chosen() == Flavour::MySql {
+        let floats = "x'00000080FFFF7FFF01000000'";
+        return vec![
+            column("VECTOR(3)", &["STRING_TO_VECTOR('[1, -2.5, 3e-30]')", floats, "STRING_TO_VECTOR('[0]')"]),
+            column("VECTOR", &["STRING_TO_VECTOR(CONCAT('[0', REPEAT(', 1e30', 2047), ']'))"]),
+        ];
+    }
+    let mut uuids = vec!["UUID()".to_owned()];
+    for version in 0..16_u8 {
+        // The server refuses some of those that nobody has defined: it could not tell how it has stored them.
+        for variant in [0x08_u8, 0x80, 0x88, 0xC8, 0xFF].into_iter().skip(usize::from(version > 7)) {
+            uuids.extend(["ffeeddcc-bbaa", "00000000-0000"].map(|start| {
+                format!("'{start}-{version:x}0{:02x}-{variant:02x}01-998877665500'", version * 16)
+            }));
+        }
+    }
+    uuids.extend(
+        ["'00000000-0000-0000-0000-000000000000'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"]
+            .map(str::to_owned),
+    );
+    vec![
+        Column { definition: "UUID".to_owned(), values: uuids },
+        column("INET4", &["'0.0.0.0'", "'255.255.255.255'", "'1.2.3.0'", "'0.0.0.1'"]),
+        column(
+            "INET6",
+            &["'::'", "'::1.2.3.4'", "'::ffff:1.2.3.4'", "'2001:db8::'", "'ffff:0:0:0:0:0:0:20'"],
+        ),
+    ]
 }
 
 /// Writes every value as an insert, an update and a delete, and compares with the stored rows after each.

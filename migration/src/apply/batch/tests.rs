@@ -168,6 +168,7 @@ fn a_row_seen_takes_its_unique_values_from_others() {
             .collect(),
         primary: vec!["id".into()],
         unique: vec![shardway_routing::schema::UniqueKey { name: "k".into(), columns: vec!["k".into()] }],
+        ..TableSchema::default()
     };
     table.shape = ImageShape::of(&schema).unwrap();
     let (key, fate) = (Key(vec![b"2".to_vec()]), Fate::Alone(image(2, 3)));
@@ -184,7 +185,7 @@ fn deletions_are_written_before_rows() {
     let [Statement::Run(delete), Statement::Run(upsert)] = statements.as_slice() else {
         panic!("{statements:?}")
     };
-    assert_eq!(delete.sql(), b"DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`) IN ((1))");
+    assert_eq!(delete.sql(), b"DELETE t FROM t FORCE INDEX (`PRIMARY`) WHERE (`id`) IN ((1))");
     assert!(upsert.sql().starts_with(b"INSERT INTO t (`id`, `k`) VALUES (2, 3) ON DUPLICATE"));
 }
 
@@ -217,10 +218,14 @@ fn a_row_of_a_shard_is_written_over_no_other_shards_row() {
         statements[..2],
         [
             Statement::Count(
-                sql("SELECT COUNT(*) FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((1, 0)) FOR UPDATE"),
+                sql(
+                    "SELECT COUNT(*) FROM t FORCE INDEX (`PRIMARY`) WHERE (`id`, `k`) IN ((1, 0)) FOR UPDATE"
+                ),
                 1
             ),
-            Statement::Run(sql("DELETE t FROM t FORCE INDEX (PRIMARY) WHERE (`id`, `k`) IN ((2, 1))").into()),
+            Statement::Run(
+                sql("DELETE t FROM t FORCE INDEX (`PRIMARY`) WHERE (`id`, `k`) IN ((2, 1))").into()
+            ),
         ]
     );
     batch.sort(place, &key(1), Sorted::New);

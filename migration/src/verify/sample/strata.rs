@@ -48,11 +48,10 @@ pub(super) async fn of(
 
 async fn estimated(table: &Table<'_>, end: &End, after: i128, up_to: i128) -> Result<Stratum, WorkError> {
     let key = |number: i128| Some(Key(vec![number.to_string().into_bytes()]));
-    let within = table.of.shape.within(&Range { after: key(after), up_to: key(up_to) });
-    let sql = format!(
-        "EXPLAIN FORMAT = TRADITIONAL SELECT 1 FROM {} FORCE INDEX (PRIMARY) WHERE {within}",
-        end.table
-    );
+    let shape = &table.of.shape;
+    let within = shape.within(&Range { after: key(after), up_to: key(up_to) });
+    let (of, by_key) = (&end.table, shape.by_key());
+    let sql = format!("EXPLAIN FORMAT = TRADITIONAL SELECT 1 FROM {of} {by_key} WHERE {within}");
     let told = table.ask(end, &sql).await?;
     let rows = told.first().and_then(|row| row.get_opt::<Option<u64>, _>("rows")?.ok()?);
     Ok(Stratum { after, up_to, rows: rows.unwrap_or(1).max(1) })
