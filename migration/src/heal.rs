@@ -1,8 +1,9 @@
 //! Bringing dirty keys in line: the authority's row, as it is, becomes the other side's.
 //!
-//! Lock the authority's row, write it where it belongs on the other side and delete it everywhere else there, commit the
-//! other side, remove the key's entries in the authority's transaction. Running it twice changes nothing; a crash between
-//! the commits leaves the entries. Keys go in lots; those of a lot that does not go through, one by one.
+//! Lock the authority's row, write it where it belongs on the other side and delete it wherever else there it could be, commit
+//! the other side, remove the key's entries in the authority's transaction. Running it twice changes nothing; a crash
+//! between the commits leaves the entries. Keys go in lots; those of a lot that does not go through, one by one. Where a key
+//! tells its shard, only that one is written, so that a shard which is away keeps no other shard's keys.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,8 +21,10 @@ use crate::pool::Pool;
 use crate::settings::Wire;
 use crate::tables::{MovingTable, WorkError};
 
-/// Entries looked at in one pass.
+/// Entries read together.
 const BATCH: usize = 2_000;
+/// How many times so many one pass looks at, where a server that is away keeps them from being healed.
+const BATCHES: usize = 5;
 
 /// Lots that one pass brings in line at a time.
 const PARALLEL: usize = 8;
@@ -137,9 +140,12 @@ pub struct Healed {
     pub entries: Vec<Entry>,
     /// Keys that must be tried again.
     pub failed: usize,
+    /// The entry behind which the next pass goes on, so that those which wait for a server that is away are not all that is
+    /// ever looked at. `None`: there was nothing behind.
+    pub next: Option<u64>,
 }
 
-/// Heals the oldest entries of one journal, several keys at a time.
+/// Heals entries of one journal behind an id, the oldest first, several keys at a time.
 ///
 /// # Errors
 /// When the authority cannot be asked. A row of the other side that is locked is left for the next time.
@@ -148,17 +154,35 @@ pub async fn run(
     authority: Side,
     journal: &Journal,
     min_age_ms: u64,
+    behind: u64,
 ) -> Result<Healed, WorkError> {
-    let mut keys = by_key(entries(tables, journal, 0, min_age_ms).await?);
-    keys.reverse();
-    let work = Work { tables, authority, journal, pool: Pool::default(), keys: Mutex::new(keys) };
-    let lanes = futures_util::future::join_all((0..PARALLEL).map(|_| lane(&work))).await;
-    work.pool.close().await;
-    let mut healed = Healed::default();
-    for lane in lanes {
-        healed.entries.extend(lane.entries);
-        healed.failed += lane.failed;
+    let mut work = Work {
+        tables,
+        authority,
+        journal,
+        pool: Pool::default(),
+        keys: Mutex::default(),
+        away: Mutex::default(),
+    };
+    let mut healed = Healed { next: Some(behind), ..Healed::default() };
+    for _ in 0..BATCHES {
+        let batch = entries(tables, journal, healed.next.unwrap_or(0), min_age_ms).await?;
+        healed.next = batch.last().filter(|_| batch.len() == BATCH).map(|last| last.id);
+        let keys = by_key(batch);
+        work.keys = Mutex::new(keys.into_iter().rev().collect());
+        let lanes = futures_util::future::join_all((0..PARALLEL).map(|_| lane(&work))).await;
+        for lane in lanes {
+            healed.entries.extend(lane.entries);
+            healed.failed += lane.failed;
+        }
+        if work.away().is_empty() || healed.next.is_none() {
+            break;
+        }
     }
+    if work.away().is_empty() {
+        healed.next = None;
+    }
+    work.pool.close().await;
     Ok(healed)
 }
 
@@ -170,6 +194,8 @@ struct Work<'a> {
     pool: Pool,
     /// The oldest last.
     keys: Mutex<Vec<OfRow>>,
+    /// Servers that what needs them is left for the next pass.
+    away: Mutex<Vec<Server>>,
 }
 
 /// What the journal says of one row.
@@ -178,6 +204,21 @@ type OfRow = Vec<Stored>;
 impl Work<'_> {
     fn keys(&self) -> MutexGuard<'_, Vec<OfRow>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn away(&self) -> MutexGuard<'_, Vec<Server>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The servers of the other side that a row needs.
+    fn needs<'b>(&self, table: &'b MovingTable, rows: &OfRow) -> impl Iterator<Item = &'b Server> {
+        let other = self.authority.other();
+        table.ends(other)[table.may_have(other, &rows[0].entry.key)].iter().map(|end| &end.server)
+    }
+
+    fn is_within_reach(&self, table: &MovingTable, rows: &OfRow) -> bool {
+        let away = self.away();
+        !self.needs(table, rows).any(|server| away.iter().any(|away| away.is_same_process(server)))
     }
 
     /// The oldest rows that are left: of one table, and so many at most.
@@ -208,6 +249,12 @@ async fn lane(work: &Work<'_>) -> Healed {
         let Some(first) = rows.first() else { return healed };
         let of = &first[0].entry.table;
         let Some(table) = work.tables.iter().find(|table| table.name == *of) else { continue };
+        let (rows, unreachable): (Vec<OfRow>, Vec<OfRow>) =
+            rows.into_iter().partition(|entries| work.is_within_reach(table, entries));
+        healed.failed += unreachable.len();
+        if rows.is_empty() {
+            continue;
+        }
         let left = match together(work, table, &rows).await {
             Ok(done) => {
                 size = size.after(done.bytes);
@@ -220,15 +267,18 @@ async fn lane(work: &Work<'_>) -> Healed {
         };
         for entries in rows {
             let is_healed = !left.contains(&entries[0].entry.key);
+            if !is_healed && !work.is_within_reach(table, &entries) {
+                healed.failed += 1;
+                continue;
+            }
             match if is_healed { Ok(()) } else { one(work, table, &entries).await } {
                 Ok(()) => healed.entries.extend(entries.into_iter().map(|stored| stored.entry)),
                 Err(error) => {
                     healed.failed += 1;
                     tracing::warn!(table = table.name, %error, "a dirty key is not healed yet");
                     if error.is_away() {
-                        // Every other key would wait for the same server: each is written or deleted on all of them.
-                        healed.failed += std::mem::take(&mut *work.keys()).len();
-                        return healed;
+                        // Which one is not said; every other key would wait for it, too.
+                        work.away().extend(work.needs(table, &entries).cloned());
                     }
                 }
             }
@@ -273,7 +323,7 @@ async fn one(work: &Work<'_>, table: &MovingTable, entries: &[Stored]) -> Result
     let (pool, other) = (&work.pool, work.authority.other());
     let key = &entries[0].entry.key;
     let mut held = line::hold(pool, table, work.authority, key).await?;
-    for place in 0..table.ends(other).len() {
+    for place in table.may_have(other, key) {
         for statement in held.statements(table, other, place, key) {
             held.grip.write(pool, table, other, place, &statement).await?;
         }

@@ -4,6 +4,8 @@ mod error;
 
 pub use error::WorkError;
 
+use std::ops::Range;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::key::{KeyType, KeyValue};
@@ -198,6 +200,14 @@ impl MovingTable {
         let Placement::Sharded(layout) = self.placement(side) else { return None };
         let shard = layout.function.shard(&self.shard_key_of(key)?)?;
         Some(shard.0 as usize == place)
+    }
+
+    /// The nodes of a side that could have a row under that key: one where it tells the shard key.
+    pub(crate) fn may_have(&self, side: Side, key: &Key) -> Range<usize> {
+        let all = 0..self.ends(side).len();
+        let Placement::Sharded(layout) = self.placement(side) else { return all };
+        let told = self.shard_key_of(key).and_then(|key| layout.function.shard(&key));
+        told.map_or(all, |shard| shard.0 as usize..shard.0 as usize + 1)
     }
 
     /// What a change at a place of a side changes of the rows that have their home there.

@@ -69,6 +69,43 @@ async fn keys_that_somebody_holds_do_not_keep_the_others_back() {
 }
 
 #[tokio::test]
+async fn a_shard_that_is_away_keeps_back_the_keys_of_no_other() {
+    let mut shop = with_words("capture = \"none\"\ndouble_write = \"async\"").await;
+    let mut connection = shop.connect().await;
+    // More than one pass looks at, all of them of the shard that is away.
+    let away: Vec<String> = (0..12_000).map(|id| format!("({}, 'away')", 4 * id + 2)).collect();
+    for some in away.chunks(3_000) {
+        let insert = format!("INSERT INTO users (id, name) VALUES {}", some.join(", "));
+        connection.query_drop(insert).await.unwrap();
+    }
+    dirty_keys(&shop, 12_000).await;
+    let here = "SELECT COUNT(*), SUM(name = 'new') FROM users_1";
+    let there = async |rows: &str| {
+        until("the shard that is there has its rows", Duration::from_secs(30), async || {
+            (shop.on_shard(0, here).await == [rows]).then_some(())
+        })
+        .await;
+    };
+    for id in 0..20 {
+        let insert = format!("INSERT INTO users (id, name) VALUES ({}, 'n')", 4 * id + 1);
+        connection.query_drop(insert).await.unwrap();
+    }
+    there("20|0").await;
+    for id in 0..20 {
+        let sql = match id % 2 {
+            0 => format!("UPDATE users SET name = 'new' WHERE id = {}", 4 * id + 1),
+            _ => format!("DELETE FROM users WHERE id = {}", 4 * id + 1),
+        };
+        connection.query_drop(sql).await.unwrap();
+    }
+    there("10|10").await;
+    dirty_keys(&shop, 12_000).await;
+    shop.own().shards[1].restart().await;
+    dirty_keys(&shop, 0).await;
+    shop.run(&["move", "verify", "shop"]);
+}
+
+#[tokio::test]
 async fn a_key_that_is_spelled_otherwise_is_one_row() {
     let mut shop = with_words("capture = \"none\"\ndouble_write = \"async\"").await;
     let mut connection = shop.connect().await;

@@ -175,7 +175,8 @@ impl Lot<'_> {
         self.lines.contains_key(key)
     }
 
-    /// Makes every node of the other side hold what it must. Statements one by one: each is right by itself.
+    /// Makes the nodes of the other side that could have the rows hold what they must. Statements one by one: each is right
+    /// by itself.
     pub(crate) async fn write(
         &mut self,
         pool: &Pool,
@@ -184,7 +185,8 @@ impl Lot<'_> {
     ) -> Result<(), WorkError> {
         for (place, end) in table.ends(other).iter().enumerate() {
             let (mut gone, mut put): (Vec<Key>, Vec<Image>) = (Vec::new(), Vec::new());
-            for (key, line) in &self.lines {
+            let could_have = |key: &Key| table.may_have(other, key).contains(&place);
+            for (key, line) in self.lines.iter().filter(|(key, _)| could_have(key)) {
                 match line.must(table, other, place) {
                     Must::Nothing => {}
                     Must::Have(image) => put.push(image.clone()),

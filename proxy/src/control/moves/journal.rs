@@ -37,7 +37,7 @@ pub(super) async fn drain(shared: &Shared, moving: &[MovingTable], authority: Si
     for journal in heal::journals(moving, authority) {
         let mut idle = 0;
         while heal::oldest(moving, &journal).await?.is_some() {
-            let healed = heal::run(moving, authority, &journal, 0).await?;
+            let healed = heal::run(moving, authority, &journal, 0, 0).await?;
             idle = if healed.entries.is_empty() { idle + 1 } else { 0 };
             if idle == PASSES {
                 return Err(stuck());
@@ -60,7 +60,7 @@ pub(super) async fn catch_up(
         let Some(newest) = heal::newest(moving, &journal).await? else { continue };
         let mut idle = 0;
         while heal::oldest(moving, &journal).await?.is_some_and(|oldest| oldest <= newest) {
-            let healed = heal::run(moving, authority, &journal, 0).await?;
+            let healed = heal::run(moving, authority, &journal, 0, 0).await?;
             idle = if healed.entries.is_empty() { idle + 1 } else { 0 };
             if idle == PASSES {
                 return Err(stuck());
@@ -147,6 +147,7 @@ async fn load(shared: &Shared, topology: &Topology, by: MoveId) -> Result<(), St
 /// cannot be healed are tried ever more seldom.
 pub(in crate::control) async fn heal_always(control: Arc<Control>) {
     let mut pause = HEAL_EVERY;
+    let mut places = Places::default();
     loop {
         let asked = control.shared.dirty.awaits_healing.notified();
         // After a failure it is time that helps, not another transaction.
@@ -156,7 +157,7 @@ pub(in crate::control) async fn heal_always(control: Arc<Control>) {
             () = asked, if is_hopeful => {}
         }
         // Rules of before the wait may name another authority, and its rows would be written over newer ones.
-        let healing = async { round(&control, &control.shared.snapshot().topology).await };
+        let healing = async { round(&control, &control.shared.snapshot().topology, &mut places).await };
         pause = match control.moves.single.copying_meanwhile(healing).await {
             Some(Round::Stuck) => (pause * 2).min(HEAL_SELDOM),
             Some(Round::Done) => HEAL_EVERY,
@@ -170,16 +171,31 @@ pub(in crate::control) async fn heal_always(control: Arc<Control>) {
     }
 }
 
+/// The entries behind which passes go on, by journal.
+#[derive(Debug, Default)]
+struct Places(Vec<(Journal, u64)>);
+
+impl Places {
+    fn of(&mut self, journal: &Journal) -> &mut u64 {
+        let known = self.0.iter().position(|(known, _)| known == journal);
+        let at = known.unwrap_or_else(|| {
+            self.0.push((journal.clone(), 0));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+}
+
 /// How a pass over all journals went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
     Done,
-    /// Some keys could not be healed.
+    /// Keys of some move could not be healed, and none were.
     Stuck,
 }
 
 /// One pass over the journals of every move.
-async fn round(control: &Control, topology: &Topology) -> Round {
+async fn round(control: &Control, topology: &Topology, places: &mut Places) -> Round {
     let mut went = Round::Done;
     for (by, of) in moves(topology) {
         if !is_journaled(control, of) {
@@ -188,19 +204,19 @@ async fn round(control: &Control, topology: &Topology) -> Round {
         let Ok(moving) = tables::of_move(topology, by) else { continue };
         let min_age = if of.double_write == DoubleWrite::Async { Duration::ZERO } else { MIN_AGE };
         let pulse = Pulse::of(&moving);
-        let passed = pulse.during(pass(&control.shared, &moving, of.writes, min_age));
+        let passed = pulse.during(pass(&control.shared, &moving, of.writes, min_age, places));
         match pulse.beside(passed).await {
-            Ok(Healed { healed: 0, failed: 0 }) if of.double_write == DoubleWrite::Off => {
+            Ok(Healed { healed: 0, failed: 0, .. }) if of.double_write == DoubleWrite::Off => {
                 if let Err(reason) = finish(control, of, &moving).await {
                     went = Round::Stuck;
                     is_behind(of, &reason);
                 }
             }
             // What is healed now, perhaps before the error, is newer than any place that the streams were to pass.
-            Ok(Healed { failed, .. }) => {
+            Ok(Healed { healed, failed, is_whole }) => {
                 control.moves.note_failures(&of.name, failed);
                 control.moves.endings.forget(&of.name);
-                if failed > 0 {
+                if failed > 0 && healed == 0 && is_whole {
                     went = Round::Stuck;
                 }
             }
@@ -252,6 +268,8 @@ struct Healed {
     healed: usize,
     /// Must be tried again.
     failed: usize,
+    /// Were there no entries behind those that were looked at?
+    is_whole: bool,
 }
 
 /// One pass over a move's journals.
@@ -260,12 +278,16 @@ async fn pass(
     moving: &[MovingTable],
     authority: Side,
     min_age: Duration,
+    places: &mut Places,
 ) -> Result<Healed, WorkError> {
-    let mut failed = 0;
+    let (mut failed, mut is_whole) = (0, true);
     let mut tokens = Vec::new();
     let min_age_ms = u64::try_from(min_age.as_millis()).unwrap_or(u64::MAX);
     for journal in heal::journals(moving, authority) {
-        let healed = heal::run(moving, authority, &journal, min_age_ms).await?;
+        let place = places.of(&journal);
+        let healed = heal::run(moving, authority, &journal, min_age_ms, *place).await?;
+        *place = healed.next.unwrap_or(0);
+        is_whole &= healed.next.is_none();
         failed += healed.failed;
         tokens.extend(healed.entries.into_iter().map(|entry| entry.token));
     }
@@ -274,7 +296,7 @@ async fn pass(
         tracing::info!(keys = healed, "healed dirty keys");
     }
     settle(shared, moving, authority, tokens).await?;
-    Ok(Healed { healed, failed })
+    Ok(Healed { healed, failed, is_whole })
 }
 
 /// Forgets what transactions did to these tables and no journal knows any more: what was healed, or never committed. What
