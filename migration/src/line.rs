@@ -7,9 +7,10 @@
 mod grip;
 mod lot;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
-use shardway_routing::topology::Side;
+use shardway_routing::topology::{Server, Side};
 
 use crate::image::write::Write;
 use crate::image::{Image, Key};
@@ -98,7 +99,26 @@ pub(crate) struct Held {
     pub grip: Grip,
 }
 
-/// Locks a key on every node of the authority: its row may have gone to another one since it was seen.
+/// Fails when a server that could have one of these rows on a side does not answer.
+async fn answer(
+    pool: &Pool,
+    table: &MovingTable,
+    side: Side,
+    keys: impl IntoIterator<Item = &Key>,
+) -> Result<(), WorkError> {
+    let places: BTreeSet<usize> = keys.into_iter().flat_map(|key| table.may_have(side, key)).collect();
+    let mut asked: Vec<&Server> = Vec::new();
+    for server in places.iter().map(|place| &table.ends(side)[*place].server) {
+        if !asked.iter().any(|known| known.is_same_process(server)) {
+            pool.answers(server).await?;
+            asked.push(server);
+        }
+    }
+    Ok(())
+}
+
+/// Locks a key on every node of the authority: its row may have gone to another one since it was seen. Nothing is locked for
+/// servers of the other side that do not answer.
 ///
 /// # Errors
 /// Error 1205 or 1213 of the server when somebody else holds the row; [`WorkError::OnSeveral`] when several shards have
@@ -109,6 +129,7 @@ pub(crate) async fn hold(
     authority: Side,
     key: &Key,
 ) -> Result<Held, WorkError> {
+    answer(pool, table, authority.other(), [key]).await?;
     let mut grip = Grip::default();
     let line = async {
         let found = grip.lock(pool, table, authority, key).await?;

@@ -24,7 +24,7 @@ use crate::image::write::Write;
 use crate::image::{Image, Key};
 use crate::line::{self, Held};
 use crate::owners;
-use crate::pool::Pool;
+use crate::pool::{Pool, promptly};
 use crate::record;
 use crate::tables::{End, MovingTable, WorkError};
 use crate::verify::judge::{Copy, Right, judge};
@@ -332,12 +332,18 @@ impl Work<'_> {
                 held.grip.write(self.pool, self.table, other, place, &statement).await?;
             }
         } else {
-            let mut connection = self.pool.take(&end.server).await?;
-            connection.query_drop("BEGIN").await?;
-            for statement in all {
-                connection::write(&mut connection, &statement).await?;
-            }
-            connection.query_drop("COMMIT").await?;
+            let all: Vec<Write> = all.collect();
+            let bytes = all.iter().map(|statement| statement.sql().len()).sum();
+            let written = async {
+                let mut connection = self.pool.take(&end.server).await?;
+                connection.query_drop("BEGIN").await?;
+                for statement in all {
+                    connection::write(&mut connection, &statement).await?;
+                }
+                connection.query_drop("COMMIT").await?;
+                Ok(connection)
+            };
+            let connection = promptly(&end.server.address(), bytes, written).await?;
             self.pool.give(&end.server, connection);
         }
         tracing::warn!(

@@ -21,6 +21,8 @@ use crate::worker::Worker;
 
 /// How long open transactions have after SIGTERM before their sessions are cut.
 const GRACE: Duration = Duration::from_secs(5);
+/// What a thread of the control plane may keep on its stack: moves are deep.
+const CONTROL_STACK: usize = 8 << 20;
 
 /// Runs the proxy until SIGTERM or SIGINT.
 ///
@@ -30,8 +32,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let _claim = claim(&config.state_dir)?;
     let config = Arc::new(config);
     let shared = Arc::new(Shared::new(Arc::clone(&config)));
-    let runtime =
-        Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .thread_stack_size(CONTROL_STACK)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let control = control::start(Arc::clone(&shared)).await?;
         let workers = start_workers(&shared)?;

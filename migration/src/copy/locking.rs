@@ -26,6 +26,7 @@ use super::{Job, count};
 use crate::connection::{self, connect_over, fields};
 use crate::image::{Image, ImageShape, Key, Reader};
 use crate::line::SHARED;
+use crate::pool::promptly;
 use crate::pulse::Pulse;
 use crate::settings::Order;
 use crate::tables::{End, MovingTable, WorkError};
@@ -99,6 +100,15 @@ struct Read {
     bytes: usize,
 }
 
+/// What became of a page.
+enum Carried {
+    Page(Extent),
+    /// The target has rows of other shards under some of its keys.
+    Nothing {
+        rivals: Vec<Key>,
+    },
+}
+
 impl Walk<'_> {
     async fn along(&mut self, pulse: &Pulse, turns: &Turns) -> Result<(), WorkError> {
         while turns.begin(0).await == Begin::Now {
@@ -157,7 +167,28 @@ impl Walk<'_> {
     }
 
     async fn page_with(&mut self, hands: &mut Hands) -> Result<Extent, WorkError> {
+        // Before anything is locked: a target that says nothing now must not keep rows of the source.
+        for Branch { connection, .. } in hands.writing.branches() {
+            connection.query_drop("BEGIN").await?;
+        }
         let Read { images, bytes } = self.locked(&mut hands.reading).await?;
+        let carried = promptly("the target", bytes, Box::pin(self.carry(hands, images, bytes))).await?;
+        match carried {
+            Carried::Page(extent) => Ok(extent),
+            Carried::Nothing { rivals } => {
+                insert::settle(self.table, &rivals).await?;
+                Err(self.table.on_several(&rivals[0]))
+            }
+        }
+    }
+
+    /// Writes a page whose rows are locked on the source, and lets them go.
+    async fn carry(
+        &mut self,
+        hands: &mut Hands,
+        images: Vec<Image>,
+        bytes: usize,
+    ) -> Result<Carried, WorkError> {
         let read = images.len() as u64;
         let extent = if images.len() == self.rows { Extent::Part } else { Extent::Whole };
         let up_to = images.last().map(|last| self.table.shape.key_of(last));
@@ -170,7 +201,6 @@ impl Walk<'_> {
         }
         let mut rivals = Vec::new();
         for Branch { server, connection, .. } in hands.writing.branches() {
-            connection.query_drop("BEGIN").await?;
             for (end, images) in ends.iter().zip(&homes) {
                 if end.server.is_same_process(server) && !images.is_empty() {
                     let written = self.write(connection, end, images).await;
@@ -182,8 +212,7 @@ impl Walk<'_> {
             // Whoever settles them must not wait for us, on no server.
             hands.writing.end("ROLLBACK").await?;
             hands.reading.query_drop("ROLLBACK").await?;
-            insert::settle(self.table, &rivals).await?;
-            return Err(self.table.on_several(&rivals[0]));
+            return Ok(Carried::Nothing { rivals });
         }
         let saved = Saved {
             up_to: up_to.clone().filter(|_| extent == Extent::Part),
@@ -199,7 +228,7 @@ impl Walk<'_> {
         self.copied += read;
         self.after = up_to.or(self.after.take());
         self.job.progress.add(self.number, read, bytes as u64);
-        Ok(extent)
+        Ok(Carried::Page(extent))
     }
 
     /// Writes the rows of a page that belong to a node. Returns the keys under which it has the row of another shard; then

@@ -7,7 +7,7 @@ use shardway_routing::topology::{Server, Side};
 use crate::connection::{self, images};
 use crate::image::write::Write;
 use crate::image::{Image, Key};
-use crate::pool::Pool;
+use crate::pool::{Pool, promptly};
 use crate::tables::{MovingTable, WorkError};
 
 /// One transaction for each server of the authority.
@@ -106,7 +106,10 @@ impl Grip {
         let server = &table.ends(other)[place].server;
         match self.has(table, other, place) {
             true => self.run(pool, server, statement).await,
-            false => by_itself(pool, server, statement).await,
+            false => {
+                let bytes = statement.sql().len();
+                promptly(&server.address(), bytes, by_itself(pool, server, statement)).await
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use shardway_routing::topology::Side;
 
 use super::grip::Grip;
-use super::{Line, Must};
+use super::{Line, Must, answer};
 use crate::image::{Image, Key};
 use crate::pool::Pool;
 use crate::tables::{MovingTable, WorkError};
@@ -73,6 +73,7 @@ pub(crate) async fn hold_free<'a>(
     authority: Side,
     keys: &[&'a Key],
 ) -> Result<Lot<'a>, WorkError> {
+    answer(pool, table, authority.other(), keys.iter().copied()).await?;
     let mut grip = Grip::default();
     let found = async {
         let mut found = Found { rows: HashMap::new(), held: HashSet::new() };
