@@ -55,7 +55,7 @@ pub struct MoveReport {
     pub schedule: Option<ScheduleReport>,
     /// Reads that are run on both sides, if the rules say so or said so.
     pub shadow_reads: Option<ShadowReport>,
-    /// How fast the copy goes, while one runs.
+    /// How fast a copy or a comparison goes, while one runs.
     pub pace: Option<Pace>,
     /// What a person has set, if one has.
     pub by_hand: Option<ByHand>,

@@ -1,10 +1,14 @@
-//! How far a piece of work is that is no copy: a comparison, the building of indexes. The time is passed in.
+//! How far a piece of work is that is no copy, and how fast it may go: a comparison, the building of indexes. The time is
+//! passed in.
 //!
-//! Whoever works counts; whoever watches makes a report of the counters from time to time. A total is an estimate, and
-//! nothing is called complete before it ends: then its report is gone.
+//! Whoever works counts; whoever watches makes a report of the counters from time to time, and sets the pace. A total is an
+//! estimate, and nothing is called complete before it ends: then its report is gone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::watch;
+
+use crate::copy::Pace;
 use crate::progress::{Rate, TableState, eta_s, percent};
 use crate::report::WorkReport;
 
@@ -14,9 +18,38 @@ pub struct Tally {
     done: AtomicU64,
     total: AtomicU64,
     different: AtomicU64,
+    /// `None`: as fast as it goes.
+    pace: Option<watch::Receiver<Pace>>,
 }
 
 impl Tally {
+    /// Of work whose pace somebody sets.
+    #[must_use]
+    pub fn paced(pace: watch::Receiver<Pace>) -> Tally {
+        Tally { pace: Some(pace), ..Tally::default() }
+    }
+
+    /// Returns when something more may begin beside `working` pieces that go on; at once where nobody sets a pace. `false`:
+    /// one of those must end first.
+    pub(crate) async fn may_begin(&self, working: usize) -> bool {
+        let Some(mut pace) = self.pace.clone() else { return true };
+        if working > 0 {
+            return working < pace.borrow().concurrency;
+        }
+        // Nobody sets the pace any more when the move is forgotten.
+        let _ = pace.wait_for(|pace| pace.concurrency > 0).await;
+        true
+    }
+
+    /// Rests between two pieces of the work.
+    pub(crate) async fn rest(&self) {
+        if let Some(pause) =
+            self.pace.as_ref().map(|pace| pace.borrow().pause).filter(|pause| !pause.is_zero())
+        {
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// So much more is done.
     pub fn did(&self, count: u64) {
         self.done.fetch_add(count, Ordering::Relaxed);

@@ -1,8 +1,10 @@
 //! The five checks before a switch: all of them pass on equal sides under load, and each of them fails when it should.
 
+use std::time::Duration;
+
 use serde_json::Value;
-use shardway_tests::Shop;
 use shardway_tests::load::Load;
+use shardway_tests::{Shop, Watchman, until};
 
 use super::moving::shop;
 
@@ -157,5 +159,28 @@ async fn a_question_that_cannot_be_answered_is_refused_or_a_failed_check() {
         let (failed, text) = failed(&shop);
         assert_eq!(failed, ["assertions"], "{sql}: {text}");
         assert!(text.contains("more: failed") && text.contains(why), "{sql}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn comparisons_wait_while_the_limits_of_the_move_say_so() {
+    let watchman = Watchman::start().await;
+    let shop = shop(&watchman.limit(), 2_000).await;
+    shop.carry_over().await;
+    for command in [&["move", "verify", "shop"][..], &["move", "check", "shop"]] {
+        watchman.says_go(false);
+        watchman.is_heard().await;
+        let mut comparing = shop.proxy.begin(command);
+        until("the comparison is stopped", Duration::from_secs(30), async || {
+            let of = shop.of_move();
+            let pace = &of["pace"];
+            let why = pace["reason"].as_str().is_some_and(|reason| reason.ends_with("says wait"));
+            (pace["state"] == "stopped" && why).then_some(())
+        })
+        .await;
+        watchman.says_go(true);
+        let ended =
+            until("the comparison ends", Duration::from_secs(60), async || comparing.try_wait().unwrap());
+        assert!(ended.await.success(), "{command:?}");
     }
 }

@@ -1,12 +1,9 @@
 //! What a finished move leaves behind goes in two stages, and nothing goes that is still in use.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use shardway_tests::{Server, Shop, rows, until};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use shardway_tests::{Server, Shop, Watchman, rows, until};
 
 const SWITCHED: &str = "writes = \"target\"\nreads = 100";
 
@@ -155,45 +152,21 @@ async fn what_is_in_use_stays() {
     is_whole(&shop).await;
 }
 
-/// Answers whoever asks whether the work may go on, and counts them.
-async fn watchman(says_go: Arc<AtomicBool>, asked: Arc<AtomicU64>) -> u16 {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut caller, _)) = listener.accept().await {
-            let mut request = [0; 4_096];
-            let _ = caller.read(&mut request).await;
-            asked.fetch_add(1, Ordering::SeqCst);
-            let status = if says_go.load(Ordering::SeqCst) { "200 OK" } else { "503 Wait" };
-            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            let _ = caller.write_all(answer.as_bytes()).await;
-        }
-    });
-    port
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_limit_of_the_move_holds_for_the_deletion() {
-    let (says_go, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
-    let port = watchman(Arc::clone(&says_go), Arc::clone(&asked)).await;
-    let lines = format!(
-        "cleanup = {{ grace = \"0 s\", rows = 5, pause_ms = 0 }}\nthrottle = {{ check_url = \"http://127.0.0.1:{port}/\" }}"
-    );
+    let watchman = Watchman::start().await;
+    let lines = format!("cleanup = {{ grace = \"0 s\", rows = 5, pause_ms = 0 }}\n{}", watchman.limit());
     let shop = finished(&lines).await;
     cleaned(&shop, &[]);
     let aside = tables(&shop.cluster.legacy, &shop.name, "_shardway_old_users").await.remove(0);
     let mut source = shop.cluster.legacy.connect(&shop.name).await;
     let mut there = async || rows(&mut source, &format!("SELECT COUNT(*) FROM {aside}")).await.unwrap();
     let before = there().await;
-    says_go.store(false, Ordering::SeqCst);
-    let asked_before = asked.load(Ordering::SeqCst);
+    watchman.says_go(false);
     let mut cleaning = shop.proxy.begin(&["move", "cleanup", "shop"]);
-    until("the deletion has asked", Duration::from_secs(30), async || {
-        (asked.load(Ordering::SeqCst) > asked_before + 2).then_some(())
-    })
-    .await;
+    watchman.is_heard().await;
     assert_eq!(there().await, before);
-    says_go.store(true, Ordering::SeqCst);
+    watchman.says_go(true);
     let ended = until("the deletion ends", Duration::from_secs(60), async || cleaning.try_wait().unwrap());
     assert!(ended.await.success());
     assert_eq!(tables(&shop.cluster.legacy, &shop.name, "_shardway_old_").await, Vec::<String>::new());

@@ -108,7 +108,10 @@ async fn who_brings_rows_in_line_lets_go_of_them_when_the_target_says_nothing() 
             direct.query_drop(format!("UPDATE users SET name = 'a{round}' WHERE id = 2")).await.unwrap();
             let update = format!("UPDATE users SET name = 'b{round}' WHERE id = 6");
             answered(&mut connection, &update).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(round * 3)).await;
+            // At another moment in every round.
+            for _ in 0..10 * round {
+                direct.query_drop("SELECT 1").await.unwrap();
+            }
             shop.cluster.shards[1].freeze();
             for id in [2, 6] {
                 let update = format!("UPDATE users SET name = 'c{round}' WHERE id = {id}");

@@ -15,6 +15,7 @@ mod proxy;
 pub mod raw;
 pub mod relay;
 mod server;
+mod watchman;
 
 pub use certificates::Certificates;
 pub use chance::Chance;
@@ -22,6 +23,7 @@ pub use cluster::{Cluster, Shop, tables};
 pub use pair::{On, Pair};
 pub use proxy::{Proxy, command, run_in, until};
 pub use server::{Flavour, Server};
+pub use watchman::Watchman;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row, Value};

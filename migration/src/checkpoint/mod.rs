@@ -13,10 +13,12 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use shardway_routing::topology::Side;
+use tokio::sync::watch;
 
 use self::answers::{Answer, Seen, Verdict};
 use self::report::{Asserted, CheckpointReport, Outcome, Timed, Times};
 use crate::converge::Converge;
+use crate::copy::Pace;
 use crate::settings::{Assertion, Baseline};
 use crate::tables::{MovingTable, WorkError};
 use crate::tally::Tally;
@@ -71,6 +73,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Of a run whose comparisons go at a pace that somebody sets.
+    #[must_use]
+    pub fn paced(pace: &watch::Receiver<Pace>) -> Progress {
+        Progress { rows: std::array::from_fn(|_| Tally::paced(pace.clone())), ..Progress::default() }
+    }
+
     /// The check that runs, rows compared, and rows that there are as far as servers can tell.
     #[must_use]
     pub fn now(&self) -> (Check, u64, u64) {

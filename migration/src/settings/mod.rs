@@ -168,7 +168,7 @@ pub struct ApplySettings {
     pub every: Duration,
 }
 
-/// `throttle = { … }`: what slows the copy down. A limit that is not there does not.
+/// `throttle = { … }`: what slows copies, comparisons and cleanups down. A limit that is not there does not.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Throttle {
     pub replica_lag_s: Option<f64>,
@@ -184,6 +184,15 @@ pub struct Throttle {
     pub check_url: Option<String>,
     /// When the copy may run, in UTC; always, when there are none.
     pub windows: Vec<Window>,
+}
+
+impl Throttle {
+    /// The limits that comparisons heed: what is told of servers while they are read. When a copy may run, and how fast it is
+    /// expected to be, is about copies.
+    #[must_use]
+    pub fn of_comparisons(&self) -> Throttle {
+        Throttle { windows: Vec::new(), min_rows_per_s: None, disk_free_percent: None, ..self.clone() }
+    }
 }
 
 /// `verify = { … }`

@@ -107,7 +107,7 @@ impl Mode {
 }
 
 /// Compares the tables. `authority` is the side that is right by definition; `lanes` are the ranges that are looked
-/// at together. `tally` counts rows of the authority, and is read meanwhile.
+/// at together. `tally` counts rows of the authority, is read meanwhile, and may slow this down.
 ///
 /// # Errors
 /// When a server cannot be asked or has gone silent, or the other side does not catch up: nothing is known then.

@@ -59,6 +59,8 @@ pub(super) async fn walk(
     let mut working = FuturesUnordered::new();
     loop {
         while working.len() < table.lanes
+            && rest.is_some()
+            && tally.may_begin(working.len()).await
             && let Some(range) = rest.take()
         {
             let end = table.step(&[table.authority], &range, rows).await?;
@@ -125,6 +127,7 @@ async fn within(
     tally.did(walked.authority.rows);
     let suspects: Vec<Key> = suspects.into_iter().collect();
     walked.settled = settle(table, converge, &suspects, tally).await?;
+    tally.rest().await;
     if let Measure::Count { by } = &table.measure {
         // Rows with other values are as many as they should be, unless they count in another group.
         let groups = |column: &String| by.iter().any(|(by, _)| by.eq_ignore_ascii_case(column));

@@ -111,7 +111,7 @@ impl Moves {
                 "the checks of {name} are running already; `shardway move check {name} --last` shows how far they are"
             ));
         }
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::paced(&self.comparing_pace(name)));
         running.insert(name.to_owned(), Arc::clone(&progress));
         Ok((progress, Entered { running: &self.checking, name }))
     }

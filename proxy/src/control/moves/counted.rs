@@ -4,9 +4,11 @@
 
 use std::sync::{Arc, Weak};
 
+use shardway_migration::copy::Pace;
 use shardway_migration::reading::Reading;
 use shardway_migration::report::WorkReport;
 use shardway_migration::tally::{Meter, Tally};
+use tokio::sync::watch;
 
 use super::Moves;
 
@@ -20,6 +22,8 @@ pub(super) struct Counted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     Comparing,
+    /// Comparing while statements are held, which nothing slows down.
+    Proving,
     Indexing,
 }
 
@@ -27,7 +31,7 @@ impl What {
     /// What it is called, and what it counts.
     fn named(self) -> (&'static str, &'static str) {
         match self {
-            What::Comparing => ("comparing", "rows"),
+            What::Comparing | What::Proving => ("comparing", "rows"),
             What::Indexing => ("building indexes", "tables"),
         }
     }
@@ -36,10 +40,28 @@ impl What {
 impl Moves {
     /// Counters for work that begins.
     pub(super) fn count(&self, name: &str, what: What) -> Arc<Tally> {
-        let tally = Arc::default();
+        let tally = Arc::new(match what {
+            What::Comparing => Tally::paced(self.comparing_pace(name)),
+            What::Proving | What::Indexing => Tally::default(),
+        });
         let counted = Counted { what, tally: Arc::downgrade(&tally) };
         self.live().entry(name.to_owned()).or_default().counted = Some(counted);
         tally
+    }
+
+    /// How fast comparisons of a move may go.
+    pub(super) fn comparing_pace(&self, name: &str) -> watch::Receiver<Pace> {
+        self.live().entry(name.to_owned()).or_default().comparing.subscribe()
+    }
+
+    /// Does anybody compare at the pace that is set?
+    pub(super) fn compares(&self, name: &str) -> bool {
+        self.live().get(name).is_some_and(|live| live.comparing.receiver_count() > 0)
+    }
+
+    /// Sets that pace.
+    pub(super) fn set_comparing_pace(&self, name: &str, pace: Pace) {
+        self.live().entry(name.to_owned()).or_default().comparing.send_replace(pace);
     }
 
     fn counted(&self, name: &str) -> Option<(What, Arc<Tally>)> {
@@ -67,7 +89,7 @@ impl Gauged {
     /// Seconds without a row that a comparison has come forward by. The building of an index tells of no rows.
     pub(super) fn still_s(&self, now_ms: u64) -> Reading {
         match &self.0 {
-            Some((What::Comparing, _, meter)) => Reading::Is(meter.still_for_s(now_ms)),
+            Some((What::Comparing | What::Proving, _, meter)) => Reading::Is(meter.still_for_s(now_ms)),
             _ => Reading::NotNow,
         }
     }

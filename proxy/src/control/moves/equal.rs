@@ -9,6 +9,7 @@ use shardway_migration::record;
 use shardway_migration::repair::report::RepairReport;
 use shardway_migration::repair::{self, Policy, Run};
 use shardway_migration::tables::{MovingTable, WorkError};
+use shardway_migration::tally::Tally;
 use shardway_migration::verify::report::Report;
 use shardway_migration::verify::{self, Mode};
 use shardway_routing::refusal;
@@ -88,7 +89,8 @@ impl Moves {
         let (by, of) = find(&snapshot.topology, name).map_err(WorkError::Stopped)?;
         let moving = self.moving(&snapshot.topology, by)?;
         let converge = CatchUp { moves: self, moving: &moving, of, repairs: Repairs::Unlocked };
-        self.compared(name, &moving, of.writes, &converge, mode).await
+        let tally = self.count(name, What::Comparing);
+        self.compared(name, &moving, of.writes, &converge, mode, &tally).await
     }
 
     async fn compared(
@@ -98,12 +100,13 @@ impl Moves {
         authority: Side,
         converge: &CatchUp<'_>,
         mode: &Mode,
+        tally: &Tally,
     ) -> Result<Report, WorkError> {
         let settings = self.settings(name);
         let mode = as_ruled(mode.clone(), &settings, moving);
         let unproved = self.of(name).unproved_since;
-        let (lanes, tally) = (settings.verify.parallel as usize, self.count(name, What::Comparing));
-        let report = verify::run(moving, authority, converge, &mode, lanes, &tally).await?;
+        let lanes = settings.verify.parallel as usize;
+        let report = verify::run(moving, authority, converge, &mode, lanes, tally).await?;
         self.keep_found(name, moving, &report, unproved).await?;
         Ok(report)
     }
@@ -218,13 +221,17 @@ impl Moves {
         let (name, authority) = (of.name.as_str(), of.writes);
         let proved = async {
             let converge = CatchUp { moves: self, moving, of, repairs: Repairs::Locked };
-            let mut found = self.compared(name, moving, authority, &converge, &Mode::Hash).await?;
+            let compare = async || {
+                let tally = self.count(name, What::Proving);
+                self.compared(name, moving, authority, &converge, &Mode::Hash, &tally).await
+            };
+            let mut found = compare().await?;
             if !found.clean && found.undecided == 0 {
                 let repaired = self.repaired(name, moving, authority, &converge, found, Run::Real).await?;
                 if let Some(refused) = repaired.refused {
                     return Err(WorkError::Stopped(refused));
                 }
-                found = self.compared(name, moving, authority, &converge, &Mode::Hash).await?;
+                found = compare().await?;
             }
             Ok(found)
         };

@@ -112,6 +112,8 @@ struct Live {
     work: Option<JoinHandle<()>>,
     progress: Arc<Progress>,
     pace: watch::Sender<Pace>,
+    /// The pace of comparisons.
+    comparing: watch::Sender<Pace>,
     /// Attempts of its work, and at its dirty keys, that failed and are made again.
     failures: u64,
     shown: Shown,
@@ -125,11 +127,13 @@ impl Default for Live {
     fn default() -> Live {
         let concurrency = shardway_migration::copy::Limits::default().parallel;
         let (pace, _) = watch::channel(Pace { concurrency, pause: Duration::ZERO });
+        let (comparing, _) = watch::channel(Pace { concurrency: usize::MAX, pause: Duration::ZERO });
         Live {
             followers: Vec::new(),
             work: None,
             progress: Arc::default(),
             pace,
+            comparing,
             failures: 0,
             shown: Shown::default(),
             waits_for: None,

@@ -60,6 +60,8 @@ struct Gauge {
     lag: Option<(f64, u64)>,
     full_pace: FullPace,
     pace: Pace,
+    /// The pace of comparisons, also of those that may begin.
+    comparing: Pace,
     lately: Lately,
     scheduled: Scheduled,
     headroom: Headroom,
@@ -72,9 +74,9 @@ struct Gauge {
 
 impl Gauge {
     fn new(settings: &MoveSettings, now_ms: u64) -> Gauge {
-        let pace = Pace {
-            concurrency: settings.copy.parallel,
-            pause_ms: settings.copy.pause_ms,
+        let full = |concurrency, pause_ms| Pace {
+            concurrency,
+            pause_ms,
             state: throttle::State::Running,
             reason: None,
         };
@@ -85,7 +87,8 @@ impl Gauge {
             failures: Failures::default(),
             lag: None,
             full_pace: FullPace::default(),
-            pace,
+            pace: full(settings.copy.parallel, settings.copy.pause_ms),
+            comparing: full(settings.verify.parallel, 0),
             lately: Lately::default(),
             scheduled: Scheduled::default(),
             headroom: Headroom::default(),
@@ -168,14 +171,13 @@ async fn look(
             (Progress::default(), Copying::default())
         }
     };
+    let comparing = look_at_comparisons(&control, of, &settings, gauge, &around);
     let streams = control.moves.streams(&of.name);
     let without = if is_to_be_followed(of, &known) { Reading::Unknown } else { Reading::NotNow };
     let Following { lag_s, applied_per_s, ahead, caught_up_in_s } =
         look_at_streams(gauge, streams.as_ref(), without, now_ms);
     let headroom = gauge.headroom.look(&control.shared, topology, of, &known, streams.as_ref(), now_ms).await;
-    if let Some(reason) = known.state.needs_a_person() {
-        gauge.failed = Some(reason.to_owned());
-    }
+    gauge.failed = known.state.needs_a_person().map(str::to_owned).or(gauge.failed.take());
     let stream_away_s = gauge.not_followed.look(streams.as_ref(), now_ms);
     let shadowed = Reading::Is(control.shared.shadow.of(&of.name).mismatches() as f64);
     let work = gauge.counted.look(&control.moves, &of.name, now_ms);
@@ -204,7 +206,7 @@ async fn look(
         schedule,
         progress,
         work,
-        pace: copies.then(|| gauge.pace.clone()),
+        pace: copies.then(|| gauge.pace.clone()).or(comparing),
         forecast: ahead,
         caught_up_in_s,
         waits_for: waits_for(&known.state, gauge),
@@ -302,22 +304,43 @@ fn look_at_copy(
     let rows_per_s = gauge.full_pace.on(work, u64::from(settings.copy.rows), policy.parallel);
     let seen = around.seen(&gauge.lately, rows_per_s);
     gauge.pace = throttle::decide(&seen, policy, &gauge.pace);
-    let concurrency = match gauge.pace.state {
-        throttle::State::Stopped => 0,
-        throttle::State::Running | throttle::State::Slowed => gauge.pace.concurrency,
-    };
-    control.moves.set_pace(
-        &of.name,
-        copy::Pace {
-            concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
-            pause: Duration::from_millis(gauge.pace.pause_ms),
-        },
-    );
+    control.moves.set_pace(&of.name, told_to_workers(&gauge.pace));
     if rests {
         return (progress, Copying::default());
     }
     let rows_per_s = gauge.speed.rows_per_s().map_or(Reading::NotNow, Reading::Is);
     (progress, Copying { rows_per_s, still_s: Reading::Is(gauge.speed.still_for_s(now_ms)) })
+}
+
+/// Sets the pace of comparisons, also of those that may begin. It is that of somebody if any run.
+fn look_at_comparisons(
+    control: &Control,
+    of: &Move,
+    settings: &MoveSettings,
+    gauge: &mut Gauge,
+    around: &Around,
+) -> Option<Pace> {
+    let parallel = settings.verify.parallel;
+    let by_hand = control.hands.of(&of.name);
+    let by_hand = ByHand { parallel: by_hand.parallel.map(|lanes| lanes.min(parallel)), ..by_hand };
+    let limits = settings.throttle.of_comparisons();
+    let policy = Policy { limits: &limits, parallel, pause_ms: 0, by_hand: &by_hand };
+    let seen = around.seen(&gauge.lately, Reading::NotNow);
+    gauge.comparing = throttle::decide(&seen, policy, &gauge.comparing);
+    control.moves.set_comparing_pace(&of.name, told_to_workers(&gauge.comparing));
+    control.moves.compares(&of.name).then(|| gauge.comparing.clone())
+}
+
+/// A pace as workers are told of it.
+fn told_to_workers(pace: &Pace) -> copy::Pace {
+    let concurrency = match pace.state {
+        throttle::State::Stopped => 0,
+        throttle::State::Running | throttle::State::Slowed => pace.concurrency,
+    };
+    copy::Pace {
+        concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
+        pause: Duration::from_millis(pace.pause_ms),
+    }
 }
 
 pub(super) fn minute_of_day() -> u16 {
