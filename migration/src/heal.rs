@@ -216,6 +216,15 @@ impl Work<'_> {
         table.ends(other)[table.may_have(other, &rows[0].entry.key)].iter().map(|end| &end.server)
     }
 
+    /// A server is away that these rows need: it is known which if all of them need the same one.
+    fn is_away_if_alone(&self, table: &MovingTable, rows: &[OfRow]) {
+        let mut needed = rows.iter().flat_map(|row| self.needs(table, row));
+        let Some(first) = needed.next() else { return };
+        if needed.all(|server| server.is_same_process(first)) {
+            self.away().push(first.clone());
+        }
+    }
+
     fn is_within_reach(&self, table: &MovingTable, rows: &OfRow) -> bool {
         let away = self.away();
         !self.needs(table, rows).any(|server| away.iter().any(|away| away.is_same_process(server)))
@@ -262,6 +271,9 @@ async fn lane(work: &Work<'_>) -> Healed {
             }
             Err(error) => {
                 tracing::debug!(table = table.name, %error, "dirty keys go one by one");
+                if error.is_away() {
+                    work.is_away_if_alone(table, &rows);
+                }
                 rows.iter().map(|entries| entries[0].entry.key.clone()).collect()
             }
         };

@@ -13,8 +13,8 @@ use crate::tables::WorkError;
 
 /// How long a server may say nothing before nobody waits for it who holds rows of another one, or is about to.
 const SILENT_MAX: Duration = Duration::from_secs(3);
-/// How much longer it may take for each KiB that it is sent.
-const PER_KIB: Duration = Duration::from_millis(1);
+/// How much longer it may take for each KiB that it is sent: 2 Mbit/s.
+const PER_KIB: Duration = Duration::from_millis(4);
 
 /// Idle connections, by address and user.
 #[derive(Debug, Default)]

@@ -244,7 +244,7 @@ impl Work<'_> {
 
     async fn under_lock(&self, held: &mut Held, key: &Key) -> Result<Ended, WorkError> {
         let other = self.authority.other();
-        let copies = self.copies(key).await?;
+        let copies = promptly("the other side", 0, self.copies(key)).await?;
         let row = held.line.image.as_ref().zip(held.line.home());
         let row = row.map_or(Right::Nothing, |(image, home)| Right::Row { image, home });
         let difference = |fault: crate::verify::judge::Fault| Difference {

@@ -51,17 +51,21 @@ pub async fn read(
 }
 
 /// The unique key without NULL that the server has put in the place of a primary key that is missing. Its columns are
-/// marked as that key's, and nothing else is.
+/// marked as that key's, and nothing else is. `None` too where another key could be meant: what servers say of a duplicate
+/// must be about this one, and names it behind a quote or the table's name and a point.
 fn stand_in(schema: &TableSchema, marks: &[String]) -> Option<usize> {
     let marked = schema.columns.iter().zip(marks).filter(|(_, mark)| *mark == "PRI");
     let marked: Vec<&Column> = marked.map(|(column, _)| column).collect();
-    schema.unique.iter().position(|key| {
+    let fits = |key: &UniqueKey| {
         let has = |column: &&Column| key.columns.contains(&column.name) && !column.nullable;
-        // What servers say of a duplicate must be about this key and no other.
-        let end = format!(".{}", key.name);
-        let is_told = schema.unique.iter().all(|other| !other.name.ends_with(&end));
-        is_told && key.columns.len() == marked.len() && marked.iter().all(has)
-    })
+        key.columns.len() == marked.len() && marked.iter().all(has)
+    };
+    let mut fitting = schema.unique.iter().enumerate().filter(|(_, key)| fits(key));
+    let (place, key) = fitting.next()?;
+    let is_the_end_of = |other: &UniqueKey| {
+        other.name.strip_suffix(&key.name).is_some_and(|rest| rest.ends_with(['\'', '.']))
+    };
+    (fitting.next().is_none() && !schema.unique.iter().any(is_the_end_of)).then_some(place)
 }
 
 /// Index, column, and what counts instead of the whole column: so many characters of it, or an expression, which has no
@@ -160,7 +164,14 @@ mod tests {
             stand_in(&schema, &["PRI".to_owned(), String::new()])
         };
         assert_eq!(found([key("x", &["b"]), key("k", &["a"])]), Some(1));
-        assert_eq!(found([key("x.k", &["b"]), key("k", &["a"])]), None);
+        for name in ["x.k", "x'k"] {
+            assert_eq!(found([key(name, &["b"]), key("k", &["a"])]), None, "{name}");
+        }
+        assert_eq!(
+            found([key("x", &["a"]), key("k", &["a"])]),
+            None,
+            "which of them the server means is not told"
+        );
         assert_eq!(found([key("x", &["b"]), key("k", &["a", "b"])]), None, "only `a` is the server's choice");
     }
 }

@@ -1,4 +1,4 @@
-//! How fast a copy may go, from what is seen of the servers. Pure: [`decide`] is told everything and does nothing.
+//! How fast a copy, a comparison or a cleanup may go, from what is seen of the servers. Pure: [`decide`] is told everything and does nothing.
 //!
 //! - A limit that is passed halves the workers and doubles the pause, once for each decision; a limit passed twice over,
 //!   a disk that fills up, an external check that says wait or a closed time window stop the copy.

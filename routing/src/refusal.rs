@@ -131,7 +131,7 @@ registry! {
     UNTOUCHABLE = "SHD1410" 1235 "42000" Never "a write whose rows cannot be told, on a table under double write", "write to one table, by key or with a WHERE clause";
     UNIQUE_UPSERT = "SHD1411" 1235 "42000" Never "REPLACE or ON DUPLICATE KEY UPDATE under double write on a table with further unique keys", "INSERT, UPDATE or DELETE by primary key";
     MIRRORED_RETURNING = "SHD1412" 1235 "42000" Never "RETURNING under double write", "read the rows with a SELECT in the same transaction";
-    NO_PRIMARY_KEY = "SHD1420" 1235 "HY000" Never "a moving table without a usable primary key", "give the table a primary key of integers, text or bytes";
+    NO_PRIMARY_KEY = "SHD1420" 1235 "HY000" Never "a moving table without a usable primary key", "give the table a primary key, or one unique key over NOT NULL columns, of integers, text or bytes";
     INEXACT_COLUMN = "SHD1421" 1235 "HY000" Never "a column that cannot be carried exactly", "leave the table out of the move";
     MIRROR_FAILED = "SHD1422" 1105 "HY000" Later "strict double write: the other side did not accept the write, and nothing was written", "try again; `shardway status` says which backend is down";
     MIRROR_UNCERTAIN = "SHD1423" 1105 "HY000" Never "strict double write: the write is committed, the other side will follow", "read the row before writing it again";

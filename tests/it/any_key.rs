@@ -18,7 +18,7 @@ const TABLES: [(&str, &str); 7] = [
     ("mixed", "HEX(a), b, CAST(c AS CHAR), n"),
     // Without a primary key.
     ("unkeyed", "HEX(a), b, n"),
-    ("own", "CAST(k AS CHAR), n"),
+    ("own", "CAST(k AS CHAR), CAST(ip AS CHAR), n"),
 ];
 const SHARDED: [&str; 3] = ["numbers", "mixed", "unkeyed"];
 
@@ -54,12 +54,13 @@ fn mixed(at: u64) -> String {
 
 /// What only MariaDB has, and the like where it is not.
 fn own(at: u64) -> String {
-    match at % 4 {
-        0 => format!("'{at:08x}-0000-1000-8000-{:012x}'", at * 7919),
-        1 => format!("'0190{at:04x}-7f00-7abc-8def-0123456789ab'"),
-        2 => format!("'{:08x}-1234-4abc-bdef-0123456789ab'", u64::from(u32::MAX) - at * 104_729),
-        _ => format!("'00000000-0000-0000-0000-{at:012x}'"),
-    }
+    let uuid = match at % 4 {
+        0 => format!("{at:08x}-0000-1000-8000-{:012x}", at * 7919),
+        1 => format!("0190{at:04x}-7f00-7abc-8def-0123456789ab"),
+        2 => format!("{:08x}-1234-4abc-bdef-0123456789ab", u64::from(u32::MAX) - at * 104_729),
+        _ => format!("00000000-0000-0000-0000-{at:012x}"),
+    };
+    format!("'{uuid}', '10.{}.0.1'", at % 3)
 }
 
 fn key(table: &str, at: u64) -> String {
@@ -99,17 +100,17 @@ fn writes(step: u64) -> Vec<String> {
         format!("DELETE FROM mixed WHERE (a, b, c) = ({})", mixed(at + 2)),
         format!("UPDATE unkeyed SET a = UPPER(a), n = n + 1000 WHERE (a, b) = ({})", key("unkeyed", at)),
         format!("DELETE FROM unkeyed WHERE (a, b) = ({})", key("unkeyed", at + 1)),
-        format!("UPDATE own SET n = n + 1000 WHERE k = {}", own(at)),
-        format!("DELETE FROM own WHERE k = {}", own(at + 1)),
+        format!("UPDATE own SET n = n + 1000 WHERE (k, ip) = ({})", own(at)),
+        format!("DELETE FROM own WHERE (k, ip) = ({})", own(at + 1)),
     ]);
     writes
 }
 
 async fn shop(order: &str) -> Shop {
     let shop = Shop::open_moving().await;
-    let (no_pad, uuid) = match Flavour::chosen() {
-        Flavour::MariaDb => ("utf8mb4_general_nopad_ci", "UUID"),
-        Flavour::MySql => ("utf8mb4_0900_ai_ci", "CHAR(36)"),
+    let (no_pad, uuid, inet) = match Flavour::chosen() {
+        Flavour::MariaDb => ("utf8mb4_general_nopad_ci", "UUID", "INET4"),
+        Flavour::MySql => ("utf8mb4_0900_ai_ci", "CHAR(36)", "VARCHAR(15)"),
     };
     let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
     for sql in [
@@ -123,7 +124,9 @@ async fn shop(order: &str) -> Shop {
         "CREATE TABLE unkeyed (a VARCHAR(40) NOT NULL, b BIGINT NOT NULL, n INT NOT NULL, \
          UNIQUE KEY `it's.a` (a, b), UNIQUE KEY n (n, b))"
             .to_owned(),
-        format!("CREATE TABLE own (k {uuid} NOT NULL PRIMARY KEY, n INT NOT NULL)"),
+        format!(
+            "CREATE TABLE own (k {uuid} NOT NULL, ip {inet} NOT NULL, n INT NOT NULL, PRIMARY KEY (ip, k))"
+        ),
     ] {
         legacy.query_drop(sql).await.unwrap();
     }

@@ -168,7 +168,7 @@ async fn comparisons_wait_while_the_limits_of_the_move_say_so() {
     let shop = shop(&watchman.limit(), 2_000).await;
     shop.carry_over().await;
     for command in [&["move", "verify", "shop"][..], &["move", "check", "shop"]] {
-        watchman.says_go(false);
+        watchman.says_wait();
         watchman.is_heard().await;
         let mut comparing = shop.proxy.begin(command);
         until("the comparison is stopped", Duration::from_secs(30), async || {
@@ -178,7 +178,7 @@ async fn comparisons_wait_while_the_limits_of_the_move_say_so() {
             (pace["state"] == "stopped" && why).then_some(())
         })
         .await;
-        watchman.says_go(true);
+        watchman.says_go();
         let ended =
             until("the comparison ends", Duration::from_secs(60), async || comparing.try_wait().unwrap());
         assert!(ended.await.success(), "{command:?}");

@@ -162,11 +162,11 @@ async fn every_limit_of_the_move_holds_for_the_deletion() {
     let mut source = shop.cluster.legacy.connect(&shop.name).await;
     let mut there = async || rows(&mut source, &format!("SELECT COUNT(*) FROM {aside}")).await.unwrap();
     let before = there().await;
-    watchman.says_go(false);
+    watchman.says_wait();
     let mut cleaning = shop.proxy.begin(&["move", "cleanup", "shop"]);
     watchman.is_heard().await;
     assert_eq!(there().await, before);
-    watchman.says_go(true);
+    watchman.says_go();
     let ended = until("the deletion ends", Duration::from_secs(60), async || cleaning.try_wait().unwrap());
     assert!(ended.await.success());
     assert_eq!(tables(&shop.cluster.legacy, &shop.name, "_shardway_old_").await, Vec::<String>::new());

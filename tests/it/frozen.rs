@@ -124,6 +124,26 @@ async fn who_brings_rows_in_line_lets_go_of_them_when_the_target_says_nothing() 
     }
 }
 
+#[tokio::test]
+async fn a_copy_under_locks_lets_go_of_its_rows_when_the_target_says_nothing() {
+    let shop = Shop::open_moving_alone().await;
+    let mut direct = shop.cluster.legacy.connect(&shop.name).await;
+    let users: Vec<String> = (1..=80).map(|id| format!("({id}, 'old')")).collect();
+    direct.query_drop(format!("INSERT INTO users (id, name) VALUES {}", users.join(", "))).await.unwrap();
+    shop.save("copy = { locking = true, rows = 4, pause_ms = 50 }").await;
+    shop.run(&["move", "start", "shop"]);
+    until("some rows are copied", Duration::from_secs(30), async || {
+        (shop.of_move()["rows_copied"].as_u64()? > 8).then_some(())
+    })
+    .await;
+    shop.cluster.shards[1].freeze();
+    direct.query_drop("SET innodb_lock_wait_timeout = 20").await.unwrap();
+    direct.query_drop("UPDATE users SET name = 'new'").await.unwrap();
+    shop.cluster.shards[1].thaw();
+    shop.reaches("Synced").await;
+    ends_equal(&shop).await;
+}
+
 /// Clients write, keys are being healed, and the operator's lever works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn double_write_is_switched_off_while_a_target_says_nothing() {

@@ -45,9 +45,14 @@ impl Watchman {
         format!("throttle = {{ check_url = \"http://127.0.0.1:{}/\" }}", self.port)
     }
 
-    /// Says "wait" from now on, or "go".
-    pub fn says_go(&self, says_go: bool) {
-        self.says_go.store(says_go, Ordering::SeqCst);
+    /// Says "go" from now on.
+    pub fn says_go(&self) {
+        self.says_go.store(true, Ordering::SeqCst);
+    }
+
+    /// Says "wait" from now on.
+    pub fn says_wait(&self) {
+        self.says_go.store(false, Ordering::SeqCst);
     }
 
     /// Returns when it has been asked a few times more.

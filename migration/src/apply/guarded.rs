@@ -166,12 +166,7 @@ pub(crate) async fn bring_in_line(
 async fn once(pool: &Pool, table: &MovingTable, authority: Side, key: &Key) -> Result<(), WorkError> {
     let mut held = line::hold(pool, table, authority, key).await?;
     let other = authority.other();
-    for place in 0..table.ends(other).len() {
-        // Where the shard key is part of the primary key, the row can only ever have been at home.
-        if held.line.image.is_some() && table.shard_key_of(key).is_some() && !held.line.homes.contains(&place)
-        {
-            continue;
-        }
+    for place in table.may_have(other, key) {
         for statement in held.statements(table, other, place, key) {
             let written = held.grip.write(pool, table, other, place, &statement).await;
             match (written, held.alone(table, other, place)) {

@@ -172,7 +172,9 @@ impl Walk<'_> {
             connection.query_drop("BEGIN").await?;
         }
         let Read { images, bytes } = self.locked(&mut hands.reading).await?;
-        let carried = promptly("the target", bytes, Box::pin(self.carry(hands, images, bytes))).await?;
+        let servers: Vec<String> = hands.writing.branches().map(|branch| branch.server.address()).collect();
+        let carry = Box::pin(self.carry(hands, images, bytes));
+        let carried = promptly(&servers.join(" or "), bytes, carry).await?;
         match carried {
             Carried::Page(extent) => Ok(extent),
             Carried::Nothing { rivals } => {

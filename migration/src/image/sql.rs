@@ -36,17 +36,18 @@ pub(super) fn field(reader: Reader, kind: &ColumnKind, text: Vec<u8>) -> Option<
     }
 }
 
-/// Does an image hold the bytes that the server stores?
+/// Does an image hold a value's bytes, of which a client's session gets the hexadecimal digits?
 fn is_raw(kind: &ColumnKind) -> bool {
     use ColumnKind::{Binary, Geometry, Inet, Text, Uuid, Vector};
     matches!(kind, Text { .. } | Binary | Geometry | Vector | Uuid | Inet { .. })
 }
 
-/// Of a value that all have the same length.
+/// How many bytes every value of such a column has; 0 where they differ.
 pub(crate) fn width(kind: &ColumnKind) -> usize {
     match kind {
         ColumnKind::Inet { bytes } => usize::from(*bytes),
-        _ => 16,
+        ColumnKind::Uuid => 16,
+        _ => 0,
     }
 }
 

@@ -122,7 +122,7 @@ registry! {
     TUNE_UNKNOWN = "PF122" "tune_unknown" Refused Never "the target has no parameter of a name in `tune`", "correct the name, or take it out of `tune`";
     TABLE_MISSING = "PF201" "table_missing" Refused Never "the source has no such table", "correct `from` or the nodes in the rule file";
     NOT_INNODB = "PF202" "not_innodb" Refused Never "not an ordinary InnoDB table", "ALTER TABLE … ENGINE = InnoDB, or leave it out of the move";
-    NO_PRIMARY_KEY = "PF203" "no_primary_key" Refused Never "no primary key, and no unique key without NULL", "give the table a primary key of integers, text or bytes";
+    NO_PRIMARY_KEY = "PF203" "no_primary_key" Refused Never "no primary key, and no unique key without NULL in its place", "give the table a primary key, or one unique key over NOT NULL columns, of integers, text or bytes";
     INEXACT_PRIMARY_KEY = "PF204" "inexact_primary_key" Refused Never "a primary key whose values do not compare exactly", "give the table a primary key of whole columns of integers, text or bytes";
     UNSUPPORTED_COLUMN = "PF205" "unsupported_column" Refused Never "a column that cannot be carried exactly", "change its type, or leave the table out of the move";
     SHARD_KEY_ABSENT = "PF206" "shard_key_absent" Refused Never "the shard key is no column of the table that could be one", "name an integer, text or binary column in `shard_key`";

@@ -1,11 +1,11 @@
 //! What speaks against the tables of a move.
 
 use shardway_routing::key::KeyType;
-use shardway_routing::schema::ColumnKind;
+use shardway_routing::schema::{Column, ColumnKind, Generation};
 use shardway_routing::topology::{Capture, DoubleWrite, Seen, Side};
 
 use super::compare::differences;
-use super::facts::{Definition, Facts, Home, Occupied, Physical, TableFacts, Unnamed};
+use super::facts::{Definition, Facts, Flavour, Home, Occupied, Physical, TableFacts, Unnamed};
 use super::finding::{self as kind, Finding};
 
 /// How many tables a finding names.
@@ -86,9 +86,11 @@ fn primary_key(table: &TableFacts, model: &Definition) -> Option<Finding> {
     }
     let inexact = model.schema.primary.iter().filter_map(|name| model.schema.column(name)).find(|column| {
         use ColumnKind::{Double, Float, Geometry, Json, Vector};
-        matches!(column.kind, Float | Double | Json | Geometry | Vector)
+        let is_computed = column.generation == Generation::Computed;
+        is_computed || matches!(column.kind, Float | Double | Json | Geometry | Vector)
     });
     let found = match (inexact, model.primary_prefixes.first()) {
+        (Some(Column { name, generation: Generation::Computed, .. }), _) => format!("`{name}` is computed"),
         (Some(column), _) => format!("`{}` is {:?}", column.name, column.kind),
         (None, Some(column)) => format!("only a prefix of `{column}` counts"),
         (None, None) => return None,
@@ -103,6 +105,10 @@ fn columns(table: &TableFacts, model: &Definition) -> Vec<Finding> {
     for (column, text) in model.schema.columns.iter().zip(&model.columns) {
         match &column.kind {
             ColumnKind::Other(name) => findings.push(unsupported(&column.name, name)),
+            // Logged in another way than MySQL's.
+            ColumnKind::Vector if model.flavour == Flavour::MariaDb => {
+                findings.push(unsupported(&column.name, "a VECTOR of MariaDB"));
+            }
             _ if text.full_type.to_ascii_uppercase().contains("COMPRESSED*/") => {
                 findings.push(unsupported(&column.name, "COMPRESSED"));
             }

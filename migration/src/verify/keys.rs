@@ -85,6 +85,7 @@ async fn of_one_owner(
 ) -> Result<Settled, WorkError> {
     let mut settled = Settled::default();
     for keys in suspects.chunks(BATCH) {
+        tally.may_begin(0).await;
         let mut open: Vec<Suspect> = keys.iter().map(|key| (key.clone(), Seen::default())).collect();
         let mut hot = Vec::new();
         while !open.is_empty() {

@@ -205,6 +205,7 @@ async fn one(
     };
     let (walked, checked) = match mode {
         Mode::Sample { keys, .. } => {
+            tally.may_begin(0).await;
             let keys = sample::draw(table, *keys).await?;
             let settled = keys::settle(table, converge, &keys, tally).await?;
             tally.did(keys.len() as u64);

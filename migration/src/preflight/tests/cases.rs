@@ -177,7 +177,9 @@ pub(super) const TABLES: &[Case] = &[
     (|f| every_definition(f, |of| of.schema.primary.clear()), &["PF203"]),
     (|f| every_definition(f, |of| of.primary_prefixes.push("email".into())), &["PF204"]),
     (|f| every_definition(f, |of| of.schema.columns[0].kind = ColumnKind::Double), &["PF204", "PF206"]),
-    (|f| every_definition(f, |of| of.schema.columns[1].kind = ColumnKind::Other("inet6".into())), &["PF205"]),
+    (|f| every_definition(f, |of| of.schema.columns[0].generation = Generation::Computed), &["PF204"]),
+    (|f| every_definition(f, |of| of.schema.columns[1].kind = ColumnKind::Other("xml".into())), &["PF205"]),
+    (|f| every_definition(f, |of| of.schema.columns[1].kind = ColumnKind::Vector), &["PF205"]),
     (|f| every_definition(f, |of| of.older_uuids = Some("upgrade".into())), &["PF219", "PF219", "PF219"]),
     (
         |f| every_definition(f, |of| of.columns[1].full_type = "varchar(9) /*!100301 COMPRESSED*/".into()),

@@ -1,6 +1,8 @@
 //! The dirty keys of every move: loaded at start, healed for as long as the process runs, forgotten when both sides have
 //! them.
 
+mod places;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use shardway_migration::tables::{self, MovingTable, WorkError};
 use shardway_routing::key::KeyValue;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Side, Topology};
 
+use self::places::Places;
 use super::ending::Passed;
 use super::{find, moves};
 use crate::control::Control;
@@ -26,7 +29,7 @@ use crate::shared::Shared;
 const MIN_AGE: Duration = Duration::from_secs(1);
 const HEAL_EVERY: Duration = Duration::from_millis(300);
 /// Between two passes that bring nothing.
-const HEAL_SELDOM: Duration = Duration::from_secs(10);
+const HEAL_SELDOM: Duration = Duration::from_secs(2);
 /// Between two tries to read a journal whose server is away.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
 /// Passes in a row that may bring nothing before a barrier gives up.
@@ -171,21 +174,6 @@ pub(in crate::control) async fn heal_always(control: Arc<Control>) {
     }
 }
 
-/// The entries behind which passes go on, by journal.
-#[derive(Debug, Default)]
-struct Places(Vec<(Journal, u64)>);
-
-impl Places {
-    fn of(&mut self, journal: &Journal) -> &mut u64 {
-        let known = self.0.iter().position(|(known, _)| known == journal);
-        let at = known.unwrap_or_else(|| {
-            self.0.push((journal.clone(), 0));
-            self.0.len() - 1
-        });
-        &mut self.0[at].1
-    }
-}
-
 /// How a pass over all journals went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
@@ -204,19 +192,19 @@ async fn round(control: &Control, topology: &Topology, places: &mut Places) -> R
         let Ok(moving) = tables::of_move(topology, by) else { continue };
         let min_age = if of.double_write == DoubleWrite::Async { Duration::ZERO } else { MIN_AGE };
         let pulse = Pulse::of(&moving);
-        let passed = pulse.during(pass(&control.shared, &moving, of.writes, min_age, places));
+        let passed = pulse.during(pass(&control.shared, &of.name, &moving, of.writes, min_age, places));
         match pulse.beside(passed).await {
-            Ok(Healed { healed: 0, failed: 0, .. }) if of.double_write == DoubleWrite::Off => {
+            Ok(Gone { healed: 0, failed: 0, .. }) if of.double_write == DoubleWrite::Off => {
                 if let Err(reason) = finish(control, of, &moving).await {
                     went = Round::Stuck;
                     is_behind(of, &reason);
                 }
             }
             // What is healed now, perhaps before the error, is newer than any place that the streams were to pass.
-            Ok(Healed { healed, failed, is_whole }) => {
+            Ok(Gone { failed, is_stuck, .. }) => {
                 control.moves.note_failures(&of.name, failed);
                 control.moves.endings.forget(&of.name);
-                if failed > 0 && healed == 0 && is_whole {
+                if is_stuck {
                     went = Round::Stuck;
                 }
             }
@@ -264,39 +252,45 @@ fn is_behind(of: &Move, reason: &str) {
 
 /// What a pass over a move's journals has done with their keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Healed {
+struct Gone {
     healed: usize,
     /// Must be tried again.
     failed: usize,
-    /// Were there no entries behind those that were looked at?
-    is_whole: bool,
+    /// Has some journal been looked at to its end, and nothing in it could be healed?
+    is_stuck: bool,
 }
 
 /// One pass over a move's journals.
 async fn pass(
     shared: &Shared,
+    name: &str,
     moving: &[MovingTable],
     authority: Side,
     min_age: Duration,
     places: &mut Places,
-) -> Result<Healed, WorkError> {
-    let (mut failed, mut is_whole) = (0, true);
+) -> Result<Gone, WorkError> {
+    let (mut failed, mut is_stuck, mut trouble) = (0, false, None);
     let mut tokens = Vec::new();
     let min_age_ms = u64::try_from(min_age.as_millis()).unwrap_or(u64::MAX);
     for journal in heal::journals(moving, authority) {
-        let place = places.of(&journal);
-        let healed = heal::run(moving, authority, &journal, min_age_ms, *place).await?;
-        *place = healed.next.unwrap_or(0);
-        is_whole &= healed.next.is_none();
-        failed += healed.failed;
-        tokens.extend(healed.entries.into_iter().map(|entry| entry.token));
+        let place = places.of(name, &journal);
+        match heal::run(moving, authority, &journal, min_age_ms, place.behind).await {
+            Ok(healed) => {
+                is_stuck |= place.is_stuck(&healed);
+                failed += healed.failed;
+                tokens.extend(healed.entries.into_iter().map(|entry| entry.token));
+            }
+            // The others' entries do not wait for this one.
+            Err(error) => drop(trouble.get_or_insert(error)),
+        }
     }
     let healed = tokens.len();
     if healed > 0 {
         tracing::info!(keys = healed, "healed dirty keys");
     }
-    settle(shared, moving, authority, tokens).await?;
-    Ok(Healed { healed, failed, is_whole })
+    let settled = settle(shared, moving, authority, tokens).await;
+    trouble.map_or(settled, Err)?;
+    Ok(Gone { healed, failed, is_stuck })
 }
 
 /// Forgets what transactions did to these tables and no journal knows any more: what was healed, or never committed. What

@@ -145,17 +145,30 @@ async fn look(
     mut gauge: OwnedMutexGuard<Gauge>,
     cpu: Reading,
 ) {
+    let of = snapshot.topology.move_of(by);
+    let phase = control.moves.of(&of.name).state.phase();
+    if !matches!(phase, Phase::Draft | Phase::Done) {
+        return look_closely(control, snapshot, by, gauge, cpu).await;
+    }
+    let fresh = Gauge::new(&control.moves.settings(&of.name), moment(&control).steady_ms);
+    control.moves.set_comparing_pace(&of.name, told_to_workers(&fresh.comparing));
+    if phase == Phase::Draft {
+        *gauge = fresh;
+    } else {
+        // Nothing is measured any more: what fires clears.
+        raise(&control, of, &gauge, &Sample::default(), moment(&control)).await;
+    }
+}
+
+async fn look_closely(
+    control: Arc<Control>,
+    snapshot: Arc<Snapshot>,
+    by: MoveId,
+    mut gauge: OwnedMutexGuard<Gauge>,
+    cpu: Reading,
+) {
     let (topology, of) = (&snapshot.topology, snapshot.topology.move_of(by));
     let settings = control.moves.settings(&of.name);
-    match control.moves.of(&of.name).state.phase() {
-        Phase::Draft => {
-            *gauge = Gauge::new(&settings, moment(&control).steady_ms);
-            return;
-        }
-        // Nothing is measured any more: what fires clears.
-        Phase::Done => return raise(&control, of, &gauge, &Sample::default(), moment(&control)).await,
-        _ => {}
-    }
     let around = Around::look(&control, topology, of, &settings.throttle, cpu).await;
     // Not before: the answers may have taken some seconds.
     let (now, known, gauge) = (moment(&control), control.moves.of(&of.name), &mut *gauge);
