@@ -75,6 +75,8 @@ pub struct LastSwitch {
     pub at: u64,
     /// How long statements were held.
     pub held_ms: u64,
+    /// What of that each step took, in milliseconds.
+    pub steps_ms: BTreeMap<String, u64>,
     /// What was known right before.
     pub evidence: Evidence,
 }

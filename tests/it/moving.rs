@@ -46,6 +46,10 @@ async fn a_table_moves_there_and_back_under_load_by_its_log_alone() {
         switched["to"] == "target" && switched["held_ms"].is_u64() && switched["at"].is_u64(),
         "{switched}"
     );
+    let steps = switched["steps_ms"].as_object().unwrap();
+    assert!(steps.keys().eq(["catch_up", "compare", "fence", "positions", "stop_streams"]), "{switched}");
+    let sum: u64 = steps.values().map(|ms| ms.as_u64().unwrap()).sum();
+    assert!(sum <= switched["held_ms"].as_u64().unwrap(), "{switched}");
     shop.followed().await;
     load.more(300).await;
     shop.run(&["move", "verify", "shop"]);

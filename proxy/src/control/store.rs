@@ -282,9 +282,9 @@ impl RuleStore {
         let prepared = self.unless_emergency(prepared).await;
         let prepared = prepared.unwrap_or_else(|emergency| Err(emergency.into()));
         // The point of no return: a process that ends after this begins again with the new rules.
-        let noted = prepared.and_then(|touched| Ok((touched, self.note(text, version, reason)?)));
-        let touched = match noted {
-            Ok((touched, ())) => touched,
+        let noted = prepared.and_then(|passed| Ok((passed, self.note(text, version, reason)?)));
+        let passed = match noted {
+            Ok((passed, ())) => passed,
             Err(unready) => {
                 // Those who wait go on at once; what the old rules need follows by itself.
                 drop(held);
@@ -305,7 +305,7 @@ impl RuleStore {
         }
         drop((held, quiet));
         let in_force = self.shared.snapshot();
-        self.moves.note_switches(&before.topology, &in_force.topology, began.elapsed(), evidence, touched);
+        self.moves.note_switches(&before.topology, &in_force.topology, began.elapsed(), evidence, passed);
         reached(Step::Publish).await;
         self.moves.after_publish(&self.shared.snapshot().topology).await;
         if let Some(in_force) = self.in_force() {

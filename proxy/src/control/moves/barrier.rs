@@ -9,7 +9,7 @@ mod model;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shardway_migration::fence;
 use shardway_migration::report::Touched;
@@ -32,6 +32,34 @@ const REPAIRS_MAX: Duration = Duration::from_secs(10);
 
 /// How long statements are held for a target that may be away when double write ends.
 const LEVER_MAX: Duration = Duration::from_secs(1);
+
+/// What a switch has done while statements were held.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// What was compared; `None` where every row was.
+    pub touched: Option<Touched>,
+    /// How long each step took, in milliseconds.
+    pub steps_ms: BTreeMap<String, u64>,
+}
+
+/// How long steps take.
+struct Laps {
+    began: Instant,
+    ms: BTreeMap<String, u64>,
+}
+
+impl Laps {
+    fn begin() -> Laps {
+        Laps { began: Instant::now(), ms: BTreeMap::new() }
+    }
+
+    /// A step has ended, and the next begins.
+    fn done(&mut self, step: &str) {
+        let ended = Instant::now();
+        let took = ended.duration_since(std::mem::replace(&mut self.began, ended)).as_millis();
+        self.ms.insert(step.to_owned(), u64::try_from(took).unwrap_or(u64::MAX));
+    }
+}
 
 impl Moves {
     /// Keeps single rows from being copied while the authority may change. To be called before statements are held.
@@ -70,8 +98,8 @@ impl Moves {
         Ok(())
     }
 
-    /// While all statements on changing moves are held: brings both sides to where the new rules may begin. Returns what was
-    /// compared for that, by move.
+    /// While all statements on changing moves are held: brings both sides to where the new rules may begin. Returns what that
+    /// was, of the moves whose writes go over.
     ///
     /// # Errors
     /// Why the new rules must not take effect. Call [`Moves::undo`] then.
@@ -80,8 +108,8 @@ impl Moves {
         old: &Topology,
         new: &Topology,
         deadline: Deadline,
-    ) -> Result<BTreeMap<String, Touched>, Unready> {
-        let mut compared = BTreeMap::new();
+    ) -> Result<BTreeMap<String, Passed>, Unready> {
+        let mut passed = BTreeMap::new();
         for (by, of) in moves(new) {
             let before = old.moves.iter().find(|before| before.name == of.name);
             if before.is_none() && old.version > 0 {
@@ -97,10 +125,10 @@ impl Moves {
                 self.shared.shadow.forget(&of.name);
             }
             let one = self.one(before, of, new, by, deadline).await;
-            let touched = one.map_err(|unready| unready.of(&of.name))?;
-            compared.extend(touched.map(|touched| (of.name.clone(), touched)));
+            let one = one.map_err(|unready| unready.of(&of.name))?;
+            passed.extend(one.map(|one| (of.name.clone(), one)));
         }
-        Ok(compared)
+        Ok(passed)
     }
 
     async fn one(
@@ -110,7 +138,7 @@ impl Moves {
         new: &Topology,
         by: MoveId,
         deadline: Deadline,
-    ) -> Result<Option<Touched>, Unready> {
+    ) -> Result<Option<Passed>, Unready> {
         let was = before.map_or(DoubleWrite::Off, |before| before.double_write);
         let owner = before.map_or(of.writes, |before| before.writes);
         let owners = before.map_or(of.owners(), Move::owners);
@@ -123,9 +151,11 @@ impl Moves {
         if flips && is_seen && self.tails(&of.name).is_empty() {
             return Err("its streams are not followed, so nobody can tell what the other side lacks".into());
         }
+        let mut laps = Laps::begin();
         if flips || on {
             self.pass_fences(&of.name, owners, &moving, deadline).await?;
         }
+        laps.done("fence");
         // Nothing that was written under the old rules may be on its way when the new ones begin.
         let caught_up = async {
             self.streams_catch_up(&of.name).await?;
@@ -146,6 +176,7 @@ impl Moves {
         }
         let caught_up = deadline.bound("the other side had not caught up", caught_up).await?;
         caught_up.map_err(|error| format!("the other side cannot be brought up to date: {error}"))?;
+        laps.done("catch_up");
         reached(Step::Drain).await;
         if on {
             self.tails(&of.name).iter().for_each(|tail| tail.guard());
@@ -162,8 +193,13 @@ impl Moves {
                 true => None,
                 false => Some(self.were_carried(&of.name, &moving, owner, deadline).await?),
             };
+            laps.done("compare");
             self.intend(owners, of, by, new, &moving, deadline).await?;
-            return Ok(touched);
+            laps.done("positions");
+            deadline.bound("its streams had not stopped", self.unfollow(&of.name)).await?;
+            reached(Step::Unfollow).await;
+            laps.done("stop_streams");
+            return Ok(Some(Passed { touched, steps_ms: laps.ms }));
         }
         self.endings.forget(&of.name);
         self.states.change(&of.name, |state| match on {
@@ -206,7 +242,7 @@ impl Moves {
         Ok(())
     }
 
-    /// Saves what a switch is about to do, and stops the streams that it ends.
+    /// Saves what a switch is about to do.
     async fn intend(
         &self,
         before: Owners<'_>,
@@ -236,8 +272,6 @@ impl Moves {
             })?;
         }
         reached(Step::Intent).await;
-        deadline.bound("its streams had not stopped", self.unfollow(&of.name)).await?;
-        reached(Step::Unfollow).await;
         Ok(())
     }
 

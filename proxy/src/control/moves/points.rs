@@ -14,10 +14,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shardway_migration::point::{self, Servers};
 use shardway_migration::position::Position;
-use shardway_migration::report::{Evidence, LastSwitch, Touched};
+use shardway_migration::report::{Evidence, LastSwitch};
 use shardway_routing::refusal;
 use shardway_routing::topology::Topology;
 
+use super::barrier::Passed;
 use super::state::Authority;
 use super::{Moves, find, moves};
 use crate::control::history::Version;
@@ -222,14 +223,14 @@ impl Moves {
         new: &Topology,
         held: Duration,
         mut evidence: BTreeMap<String, Evidence>,
-        mut touched: BTreeMap<String, Touched>,
+        mut passed: BTreeMap<String, Passed>,
     ) {
         for (of, _, to) in switches(old, new) {
             let held_ms = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
-            let evidence =
-                Evidence { touched: touched.remove(&of), ..evidence.remove(&of).unwrap_or_default() };
-            tracing::info!(r#move = of, to = to.name(), held_ms, ?evidence, "writes went over");
-            let last = LastSwitch { to: to.name().to_owned(), at: now_s(), held_ms, evidence };
+            let Passed { touched, steps_ms } = passed.remove(&of).unwrap_or_default();
+            let evidence = Evidence { touched, ..evidence.remove(&of).unwrap_or_default() };
+            tracing::info!(r#move = of, to = to.name(), held_ms, ?steps_ms, ?evidence, "writes went over");
+            let last = LastSwitch { to: to.name().to_owned(), at: now_s(), held_ms, steps_ms, evidence };
             if let Err(error) = self.states.change(&of, |state| state.last_switch = Some(last)) {
                 tracing::warn!(error, r#move = of, "how long the switch held statements is not noted");
             }

@@ -133,8 +133,7 @@ impl RuleStore {
         self.lock().settings = settings;
         drop((held, quiet));
         let in_force = self.shared.snapshot();
-        let touched = BTreeMap::new();
-        self.moves.note_switches(&before, &in_force.topology, began.elapsed(), evidence, touched);
+        self.moves.note_switches(&before, &in_force.topology, began.elapsed(), evidence, BTreeMap::new());
         reached(Step::Publish).await;
         self.moves.after_publish(&self.shared.snapshot().topology).await;
         if let Some(in_force) = self.in_force() {
