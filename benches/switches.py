@@ -63,16 +63,21 @@ def measure(run, mover, database, rows, lines, rounds):
         status = mover.status()
         time.sleep(PAUSE)
         last = status["last_switch"]
-        switches.append((last["held_ms"], last["evidence"]["touched"]["ms"], last["evidence"]["lag_ms"], max(load.longest()[before:])))
+        switches.append((last["held_ms"], last["steps_ms"], last["evidence"]["lag_ms"], max(load.longest()[before:])))
     load.stop()
     mover.verify("hash")
     return quiet, switches
 
 
 def row(name, quiet, switches):
-    held, touched, lag, stall = zip(*switches)
+    held, steps, lag, stall = zip(*switches)
     middle = lambda of: f"{statistics.median(of):.0f}"
-    return [name, str(len(switches)), middle(lag), middle(held), f"{max(held):.0f}", middle(touched), middle(stall), f"{max(stall):.0f}", f"{quiet:.0f}", "500"]
+    parts = [middle([of[step] for of in steps]) for step in STEPS]
+    rest = middle([whole - sum(of.values()) for whole, of in zip(held, steps)])
+    waits = [middle(stall), f"{max(stall):.0f}", f"{quiet:.0f}", "500"]
+    return [name, str(len(switches)), middle(lag), middle(held), f"{max(held):.0f}", *parts, rest, *waits]
 
 
-HEADS = ["switches", "lag ms", "held ms", "at most", "of it comparing", "longest wait ms", "at most", "without a switch", "goal"]
+STEPS = ["fence", "catch_up", "compare", "positions", "stop_streams"]
+HEADS = ["switches", "lag ms", "held ms", "at most", "fence", "catching up", "comparing", "positions", "stopping streams", "the rest",
+    "longest wait ms", "at most", "without a switch", "goal"]

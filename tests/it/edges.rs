@@ -150,7 +150,11 @@ async fn there_is_no_cursor_to_fetch_from() {
     both.prepare("DO 1", 0);
     let fetch = |id: [u8; 4]| [id, [1, 0, 0, 0]].concat();
     assert_eq!(both.same(FETCH, fetch), error(1421, "HY000"));
-    assert_eq!(both.same(FETCH, |_| fetch([99, 0, 0, 0])), error(1243, "HY000"));
+    // Of servers that count over all their connections it may be anything but another one's.
+    assert_eq!(
+        both.same(FETCH, |[low, rest @ ..]| fetch([low ^ 0x80, rest[0], rest[1], rest[2]])),
+        error(1243, "HY000")
+    );
     both.send(CLOSE, |id| id.to_vec());
     assert_eq!(both.same(FETCH, fetch), error(1243, "HY000"));
 }

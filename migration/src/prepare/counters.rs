@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use serde::Serialize;
-use shardway_routing::schema::{ColumnKind, Sign};
+use shardway_routing::schema::{Column, ColumnKind, Sign};
 use shardway_routing::topology::{MoveId, Server, Side, Topology};
 
 use crate::connection::{plain, within_time};
 use crate::image::quoted;
-use crate::place::{self, Place, reach_server, run};
+use crate::place::{self, Place, Places, reach_server, run};
 use crate::schema;
 use crate::tables::WorkError;
 
@@ -67,32 +68,28 @@ pub async fn raise_auto_increment(
     room: Room,
     wait: Duration,
 ) -> Result<Vec<Raised>, WorkError> {
-    let (mut raised, mut open) = (Vec::new(), Open { wait, connections: Vec::new() });
-    for places in place::of_move(topology, by) {
-        let mut counters = Vec::new();
-        for place in places.sources.iter().chain(&places.targets) {
-            if let Some(counter) = counter(open.to(place).await?, place).await? {
-                counters.push((place, counter));
+    let all = place::of_move(topology, by);
+    let places: Vec<&Place> = all.iter().flat_map(|of| of.sources.iter().chain(&of.targets)).collect();
+    let mut open = Open::reach(&places, wait).await?;
+    let mut asked = Vec::new();
+    for of in &all {
+        let Some(column) = open.numbered(topology, of).await? else { continue };
+        let both = of.sources.iter().chain(&of.targets);
+        asked.extend(both.map(|place| Counter { of, place, column: column.clone(), next: 0 }));
+    }
+    open.ask(&mut asked).await?;
+    let mut raised = Vec::new();
+    for counters in asked.chunk_by(|one, other| one.of.id == other.of.id) {
+        let next = counters.iter().map(|counter| counter.next).max().unwrap_or(0);
+        for Counter { place, column, next: from, .. } in counters {
+            let is_low = *from < next && counters[0].of.is_raised(place, side);
+            if is_low {
+                let to = room.above(next, &column.kind);
+                let sql = format!("ALTER TABLE {} AUTO_INCREMENT = {to}", place.quoted());
+                run(open.to(place), &place.backend_name, &sql).await?;
+                let (backend, table) = (place.backend_name.clone(), place.quoted());
+                raised.push(Raised { backend, table, from: *from, to });
             }
-        }
-        let Some(next) = counters.iter().map(|(_, counter)| counter.next).max() else { continue };
-        // A table split in place has every row that its own counter must be above; another definition would end the streams
-        // that still follow it.
-        let is_raised = |place: &Place| {
-            places.of(side).iter().any(|of| of.is_same(place))
-                && !places.of(side.other()).iter().any(|other| other.is_same(place))
-        };
-        let low = counters.iter().filter(|(place, counter)| is_raised(place) && counter.next < next);
-        for (place, Counter { next: from, column }) in low {
-            let to = room.above(next, column);
-            let sql = format!("ALTER TABLE {} AUTO_INCREMENT = {to}", place.quoted());
-            run(open.to(place).await?, &place.backend_name, &sql).await?;
-            raised.push(Raised {
-                backend: place.backend_name.clone(),
-                table: place.quoted(),
-                from: *from,
-                to,
-            });
         }
     }
     for (_, connection) in std::mem::take(&mut open.connections) {
@@ -101,26 +98,80 @@ pub async fn raise_auto_increment(
     Ok(raised)
 }
 
-/// One connection to each server: statements are held while this runs.
+impl Places {
+    /// May the counter of a side's table be raised? One split in place has every row that its own must be above; another
+    /// definition would end the streams that still follow it.
+    fn is_raised(&self, place: &Place, side: Side) -> bool {
+        self.of(side).iter().any(|of| of.is_same(place))
+            && !self.of(side.other()).iter().any(|other| other.is_same(place))
+    }
+}
+
+/// What one node of a table gives next.
+struct Counter<'a> {
+    of: &'a Places,
+    place: &'a Place,
+    column: Column,
+    next: u64,
+}
+
+/// One connection to each server: statements are held while this runs, so all of them are asked at the same time.
 struct Open {
-    wait: Duration,
     connections: Vec<(Server, Conn)>,
 }
 
 impl Open {
-    async fn to(&mut self, place: &Place) -> Result<&mut Conn, WorkError> {
-        let known = self.connections.iter().position(|(server, _)| server.is_same_process(&place.server));
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let mut connection = reach_server(&place.backend_name, &place.server).await?;
-                let wait = format!("SET SESSION lock_wait_timeout = {}", self.wait.as_secs().max(1));
-                run(&mut connection, &place.backend_name, &wait).await?;
-                self.connections.push((place.server.clone(), connection));
-                self.connections.len() - 1
+    /// Connects to the servers of these places.
+    async fn reach(places: &[&Place], wait: Duration) -> Result<Open, WorkError> {
+        let mut servers: Vec<&Place> = Vec::new();
+        for place in places {
+            if !servers.iter().any(|known| known.server.is_same_process(&place.server)) {
+                servers.push(place);
             }
-        };
-        Ok(&mut self.connections[known].1)
+        }
+        let setup = format!("SET SESSION lock_wait_timeout = {}", wait.as_secs().max(1));
+        let setup = &setup;
+        let connected = servers.into_iter().map(|place| async move {
+            let mut connection = reach_server(&place.backend_name, &place.server).await?;
+            run(&mut connection, &place.backend_name, setup).await?;
+            Ok::<_, WorkError>((place.server.clone(), connection))
+        });
+        Ok(Open { connections: try_join_all(connected).await? })
+    }
+
+    fn to(&mut self, place: &Place) -> &mut Conn {
+        let is_it = |(server, _): &&mut (Server, Conn)| server.is_same_process(&place.server);
+        &mut self.connections.iter_mut().find(is_it).expect("every server has been reached").1
+    }
+
+    /// The column of a table that its servers number, as the topology knows it.
+    async fn numbered(&mut self, topology: &Topology, of: &Places) -> Result<Option<Column>, WorkError> {
+        if let Some(known) = &topology.table_of(of.id).schema {
+            return Ok(known.auto_increment().cloned());
+        }
+        let Some(first) = of.sources.first() else { return Ok(None) };
+        let read = schema::read(self.to(first), &first.database, &first.table).await?;
+        Ok(read.and_then(|schema| schema.auto_increment().cloned()))
+    }
+
+    /// Asks what the nodes give next.
+    async fn ask(&mut self, counters: &mut [Counter<'_>]) -> Result<(), WorkError> {
+        let counted: Vec<(&Place, &str)> =
+            counters.iter().map(|counter| (counter.place, counter.column.name.as_str())).collect();
+        let counted = &counted;
+        let of_each = self.connections.iter_mut().map(|(server, connection)| async move {
+            let mut told = Vec::new();
+            for (at, (place, column)) in counted.iter().enumerate() {
+                if server.is_same_process(&place.server) {
+                    told.push((at, next(connection, place, column).await?));
+                }
+            }
+            Ok::<_, WorkError>(told)
+        });
+        for (at, next) in try_join_all(of_each).await?.into_iter().flatten() {
+            counters[at].next = next;
+        }
+        Ok(())
     }
 }
 
@@ -145,38 +196,27 @@ async fn end(server: Server, id: u32) {
     }
 }
 
-/// What a table gives next.
-struct Counter {
-    next: u64,
-    column: ColumnKind,
-}
-
-/// The id that a table gives next: its counter, or what follows its highest row. `None`: it has no counter.
+/// The id that a table gives next. `None`: its server numbers no column of it.
 pub(crate) async fn next_id(connection: &mut Conn, place: &Place) -> Result<Option<u64>, WorkError> {
-    Ok(counter(connection, place).await?.map(|counter| counter.next))
-}
-
-async fn counter(connection: &mut Conn, place: &Place) -> Result<Option<Counter>, WorkError> {
     let schema = schema::read(connection, &place.database, &place.table).await?;
     let Some(column) = schema.as_ref().and_then(|schema| schema.auto_increment()) else { return Ok(None) };
-    let version: Option<String> = connection.query_first("SELECT VERSION()").await?;
-    if !version.unwrap_or_default().to_ascii_lowercase().contains("mariadb") {
-        // The counter as it is, not as it was yesterday.
-        connection.query_drop("SET SESSION information_schema_stats_expiry = 0").await?;
-    }
+    next(connection, place, &column.name).await.map(Some)
+}
+
+/// A table's counter, or what follows its highest row.
+async fn next(connection: &mut Conn, place: &Place, column: &str) -> Result<u64, WorkError> {
     let counter: Option<Option<u64>> = connection
         .exec_first(
             "SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
             (&place.database, &place.table),
         )
         .await?;
-    let name = quoted(&column.name);
-    let highest: Option<Option<String>> =
-        connection.query_first(format!("SELECT CONCAT(MAX({name})) FROM {}", place.quoted())).await?;
+    let highest: Option<Option<String>> = connection
+        .query_first(format!("SELECT CONCAT(MAX({})) FROM {}", quoted(column), place.quoted()))
+        .await?;
     // Negative ids lie below every counter.
     let highest: u64 = highest.flatten().and_then(|id| id.parse().ok()).unwrap_or(0);
-    let next = counter.flatten().unwrap_or(1).max(highest.saturating_add(1));
-    Ok(Some(Counter { next, column: column.kind.clone() }))
+    Ok(counter.flatten().unwrap_or(1).max(highest.saturating_add(1)))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use shardway_migration::position::Position;
 use shardway_migration::prepare::{self, Room};
 use shardway_migration::stamps;
@@ -69,12 +70,11 @@ pub(super) async fn positions(
     moving: &[MovingTable],
     side: Side,
 ) -> Result<BTreeMap<String, Position>, String> {
-    let mut positions = BTreeMap::new();
     let seen = of.capture.seen(side);
     if seen == Seen::Not {
-        return Ok(positions);
+        return Ok(BTreeMap::new());
     }
-    for (name, server) in servers(topology, moving, side) {
+    let asked = servers(topology, moving, side).into_iter().map(|(name, server)| async move {
         let position = async {
             let mut connection =
                 control_connection::connect(&server).await.map_err(|error| error.to_string())?;
@@ -88,7 +88,7 @@ pub(super) async fn positions(
             Ok::<_, String>(position)
         };
         let position = position.await.map_err(|error| format!("{name} cannot be followed: {error}"))?;
-        positions.insert(name, position);
-    }
-    Ok(positions)
+        Ok::<_, String>((name, position))
+    });
+    Ok(try_join_all(asked).await?.into_iter().collect())
 }
