@@ -156,7 +156,7 @@ pub async fn run(
     min_age_ms: u64,
     behind: u64,
 ) -> Result<Healed, WorkError> {
-    let mut work = Work {
+    let work = Work {
         tables,
         authority,
         journal,
@@ -168,8 +168,7 @@ pub async fn run(
     for _ in 0..BATCHES {
         let batch = entries(tables, journal, healed.next.unwrap_or(0), min_age_ms).await?;
         healed.next = batch.last().filter(|_| batch.len() == BATCH).map(|last| last.id);
-        let keys = by_key(batch);
-        work.keys = Mutex::new(keys.into_iter().rev().collect());
+        work.keys().extend(by_key(batch).into_iter().rev());
         let lanes = futures_util::future::join_all((0..PARALLEL).map(|_| lane(&work))).await;
         for lane in lanes {
             healed.entries.extend(lane.entries);
@@ -216,7 +215,8 @@ impl Work<'_> {
         table.ends(other)[table.may_have(other, &rows[0].entry.key)].iter().map(|end| &end.server)
     }
 
-    /// A server is away that these rows need: it is known which if all of them need the same one.
+    /// Somebody was away when these rows were to be written. If all of them need the same server of the other side, what else
+    /// needs it waits for the next pass; if it was the authority, so does everything.
     fn is_away_if_alone(&self, table: &MovingTable, rows: &[OfRow]) {
         let mut needed = rows.iter().flat_map(|row| self.needs(table, row));
         let Some(first) = needed.next() else { return };

@@ -94,10 +94,7 @@ impl ImageShape {
         let primary = primary
             .filter(|primary| !primary.is_empty())
             .ok_or_else(|| refusal::NO_PRIMARY_KEY.because(""))?;
-        if primary.iter().any(|place| {
-            use ColumnKind::{Double, Float, Geometry, Json, Vector};
-            matches!(columns[*place].1, Float | Double | Json | Geometry | Vector)
-        }) {
+        if primary.iter().any(|place| !columns[*place].1.compares_exactly()) {
             return Err(refusal::NO_PRIMARY_KEY.because("whose values compare exactly"));
         }
         let unique = if schema.unique.is_empty() { FurtherUnique::No } else { FurtherUnique::Yes };

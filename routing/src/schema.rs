@@ -107,6 +107,15 @@ pub enum Sign {
     Unsigned,
 }
 
+impl ColumnKind {
+    /// Do equal values have one form only, so that a key of them names one row?
+    #[must_use]
+    pub fn compares_exactly(&self) -> bool {
+        use ColumnKind::{Double, Float, Geometry, Json, Vector};
+        !matches!(self, Float | Double | Json | Geometry | Vector)
+    }
+}
+
 impl TableSchema {
     /// The column of that name in any letter case.
     #[must_use]

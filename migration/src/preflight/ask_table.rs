@@ -5,7 +5,6 @@ use mysql_async::{Conn, Row};
 use shardway_routing::schema::{ColumnKind, TableSchema};
 
 use super::facts::{ColumnText, Definition, Flavour, Occupied, Size};
-use super::uuids;
 use crate::image::quoted;
 use crate::schema;
 
@@ -31,8 +30,6 @@ pub(crate) async fn definition(
     let Some((table_type, engine, rows, data, index)) = found else { return Ok(None) };
     let schema = schema::read(connection, database, table).await?.unwrap_or_default();
     let version: Option<String> = connection.query_first("SELECT VERSION()").await?;
-    let version = version.unwrap_or_default();
-    let older_uuids = uuids::older(connection, name, &schema, &version).await?;
     let (columns, octets) = columns(connection, name).await?;
     let keys: Vec<KeyRow> = connection
         .exec(
@@ -50,14 +47,14 @@ pub(crate) async fn definition(
         row_bytes_max: longest(&schema, &octets),
     };
     Ok(Some(Definition {
-        flavour: Flavour::of(&version),
+        flavour: Flavour::of(&version.unwrap_or_default()),
         table_type,
         engine: engine.unwrap_or_default(),
         primary_prefixes: keys.iter().filter_map(prefix).collect(),
         indexed: keys.iter().filter(|key| key.3 == 1).filter_map(|key| key.1.clone()).collect(),
         schema,
         columns,
-        older_uuids,
+        older_uuids: None,
         size,
         ids: None,
     }))

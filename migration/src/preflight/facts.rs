@@ -231,7 +231,7 @@ pub struct Definition {
     pub engine: String,
     pub schema: TableSchema,
     pub columns: Vec<ColumnText>,
-    /// What speaks for UUIDs in a form that streams do not read.
+    /// What speaks for UUIDs in a form that streams do not read; looked at by the preflight alone.
     pub older_uuids: Option<String>,
     /// Columns of the primary key of which only a prefix counts.
     pub primary_prefixes: Vec<String>,

@@ -67,6 +67,7 @@ pub async fn run(topology: &Topology, by: MoveId, rules: Rules<'_>) -> Result<Re
     let mut facts = read::facts(topology, by).await?;
     facts.tuned = rules.tuned.to_vec();
     facts.unnamed = read::unnamed(topology, by).await?;
+    uuids::look(&mut facts, topology).await?;
     let estimate = estimate::estimate(&facts);
     let findings = decide::decide(&facts, &estimate, rules.waived);
     Ok(Report { findings, estimate })

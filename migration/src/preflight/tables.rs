@@ -84,11 +84,12 @@ fn primary_key(table: &TableFacts, model: &Definition) -> Option<Finding> {
     if model.schema.primary.is_empty() {
         return Some(kind::NO_PRIMARY_KEY.of(&table.name, ""));
     }
-    let inexact = model.schema.primary.iter().filter_map(|name| model.schema.column(name)).find(|column| {
-        use ColumnKind::{Double, Float, Geometry, Json, Vector};
-        let is_computed = column.generation == Generation::Computed;
-        is_computed || matches!(column.kind, Float | Double | Json | Geometry | Vector)
-    });
+    let inexact = model
+        .schema
+        .primary
+        .iter()
+        .filter_map(|name| model.schema.column(name))
+        .find(|column| column.generation == Generation::Computed || !column.kind.compares_exactly());
     let found = match (inexact, model.primary_prefixes.first()) {
         (Some(Column { name, generation: Generation::Computed, .. }), _) => format!("`{name}` is computed"),
         (Some(column), _) => format!("`{}` is {:?}", column.name, column.kind),

@@ -3,9 +3,13 @@
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use shardway_routing::schema::{ColumnKind, TableSchema};
+use shardway_routing::schema::{Column, ColumnKind};
+use shardway_routing::topology::Topology;
 
+use super::facts::{Definition, Facts};
 use crate::image::quoted;
+use crate::place;
+use crate::tables::WorkError;
 
 /// The first release of each series that stores the newer form; every series after them does.
 const SINCE: [[u64; 3]; 5] = [[10, 9, 8], [10, 10, 6], [10, 11, 5], [11, 0, 3], [11, 1, 2]];
@@ -20,17 +24,30 @@ fn makes_newer(version: &str) -> bool {
     }
 }
 
-/// What speaks for the older form. `None`: the table has no UUIDs, or newer ones.
-pub(super) async fn older(
-    connection: &mut Conn,
-    (database, table): (&str, &str),
-    schema: &TableSchema,
-    version: &str,
-) -> Result<Option<String>, mysql_async::Error> {
-    if schema.columns.iter().all(|column| column.kind != ColumnKind::Uuid) {
-        return Ok(None);
+/// Looks at every table that has UUIDs.
+pub(super) async fn look(facts: &mut Facts, topology: &Topology) -> Result<(), WorkError> {
+    for physical in facts.tables.iter_mut().flat_map(|table| &mut table.physical) {
+        let is_uuid = |column: &Column| column.kind == ColumnKind::Uuid;
+        let has_some = |of: &&mut Definition| of.schema.columns.iter().any(is_uuid);
+        let Some(definition) = physical.definition.as_mut().filter(has_some) else { continue };
+        let backend = topology.backends.iter().find(|backend| backend.name == physical.backend);
+        let mut connection = place::reach(backend.expect("facts are of the topology")).await?;
+        let told = older(&mut connection, &physical.database, &physical.table).await;
+        definition.older_uuids = told.map_err(|error| WorkError::from(error).of(&physical.backend))?;
+        connection.disconnect().await?;
     }
-    if !makes_newer(version) {
+    Ok(())
+}
+
+/// What speaks for the older form.
+async fn older(
+    connection: &mut Conn,
+    database: &str,
+    table: &str,
+) -> Result<Option<String>, mysql_async::Error> {
+    let version: Option<String> = connection.query_first("SELECT VERSION()").await?;
+    let version = version.unwrap_or_default();
+    if !makes_newer(&version) {
         return Ok(Some(format!("by {version}")));
     }
     // A table keeps its form when its server becomes newer, until it is built anew; only this tells.

@@ -81,9 +81,8 @@ pub async fn raise_auto_increment(
     let mut raised = Vec::new();
     for counters in asked.chunk_by(|one, other| one.of.id == other.of.id) {
         let next = counters.iter().map(|counter| counter.next).max().unwrap_or(0);
-        for Counter { place, column, next: from, .. } in counters {
-            let is_low = *from < next && counters[0].of.is_raised(place, side);
-            if is_low {
+        for Counter { of, place, column, next: from } in counters {
+            if *from < next && of.is_raised(place, side) {
                 let to = room.above(next, &column.kind);
                 let sql = format!("ALTER TABLE {} AUTO_INCREMENT = {to}", place.quoted());
                 run(open.to(place), &place.backend_name, &sql).await?;

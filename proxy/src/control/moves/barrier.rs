@@ -35,7 +35,7 @@ const LEVER_MAX: Duration = Duration::from_secs(1);
 
 /// What a switch has done while statements were held.
 #[derive(Debug, Default)]
-pub struct Passed {
+pub struct Crossing {
     /// What was compared; `None` where every row was.
     pub touched: Option<Touched>,
     /// How long each step took, in milliseconds.
@@ -108,7 +108,7 @@ impl Moves {
         old: &Topology,
         new: &Topology,
         deadline: Deadline,
-    ) -> Result<BTreeMap<String, Passed>, Unready> {
+    ) -> Result<BTreeMap<String, Crossing>, Unready> {
         let mut passed = BTreeMap::new();
         for (by, of) in moves(new) {
             let before = old.moves.iter().find(|before| before.name == of.name);
@@ -138,7 +138,7 @@ impl Moves {
         new: &Topology,
         by: MoveId,
         deadline: Deadline,
-    ) -> Result<Option<Passed>, Unready> {
+    ) -> Result<Option<Crossing>, Unready> {
         let was = before.map_or(DoubleWrite::Off, |before| before.double_write);
         let owner = before.map_or(of.writes, |before| before.writes);
         let owners = before.map_or(of.owners(), Move::owners);
@@ -199,7 +199,7 @@ impl Moves {
             deadline.bound("its streams had not stopped", self.unfollow(&of.name)).await?;
             reached(Step::Unfollow).await;
             laps.done("stop_streams");
-            return Ok(Some(Passed { touched, steps_ms: laps.ms }));
+            return Ok(Some(Crossing { touched, steps_ms: laps.ms }));
         }
         self.endings.forget(&of.name);
         self.states.change(&of.name, |state| match on {

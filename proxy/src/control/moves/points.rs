@@ -18,7 +18,7 @@ use shardway_migration::report::{Evidence, LastSwitch};
 use shardway_routing::refusal;
 use shardway_routing::topology::Topology;
 
-use super::barrier::Passed;
+use super::barrier::Crossing;
 use super::state::Authority;
 use super::{Moves, find, moves};
 use crate::control::history::Version;
@@ -223,11 +223,11 @@ impl Moves {
         new: &Topology,
         held: Duration,
         mut evidence: BTreeMap<String, Evidence>,
-        mut passed: BTreeMap<String, Passed>,
+        mut passed: BTreeMap<String, Crossing>,
     ) {
         for (of, _, to) in switches(old, new) {
             let held_ms = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
-            let Passed { touched, steps_ms } = passed.remove(&of).unwrap_or_default();
+            let Crossing { touched, steps_ms } = passed.remove(&of).unwrap_or_default();
             let evidence = Evidence { touched, ..evidence.remove(&of).unwrap_or_default() };
             tracing::info!(r#move = of, to = to.name(), held_ms, ?steps_ms, ?evidence, "writes went over");
             let last = LastSwitch { to: to.name().to_owned(), at: now_s(), held_ms, steps_ms, evidence };
