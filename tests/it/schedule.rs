@@ -38,7 +38,9 @@ async fn reads_go_over_by_steps_and_back_when_the_target_fails() {
     .await;
     let rules = shop.proxy.config().with_file_name("rules.toml");
     let file = || std::fs::read_to_string(&rules).unwrap();
-    assert!(file().contains("reads = 100"), "{}", file());
+    // A schedule puts rules in force before it writes the file.
+    until("the file says so", Duration::from_secs(20), async || file().contains("reads = 100").then_some(()))
+        .await;
     let steps: Vec<String> =
         reasons(&shop).into_iter().filter(|reason| reason.starts_with("schedule: ")).collect();
     assert_eq!(steps.len(), 5, "{steps:?}");
