@@ -16,7 +16,7 @@ from peers import CHROOT, Peer
 
 SETTINGS = ["--innodb-buffer-pool-size=1G", "--innodb-flush-log-at-trx-commit=2", "--sync-binlog=0",
     "--innodb-autoinc-lock-mode=2", "--max-allowed-packet=64M", "--log-bin=binlog", "--binlog-format=ROW",
-    "--binlog-row-image=FULL", "--performance-schema=OFF", "--skip-name-resolve", "--bind-address=127.0.0.1"]
+    "--binlog-row-image=FULL", "--local-infile=ON", "--performance-schema=OFF", "--skip-name-resolve", "--bind-address=127.0.0.1"]
 LOGIN = ["-h127.0.0.1", "-ubench", "-pbench"]
 USER = "CREATE USER 'bench'@'%' IDENTIFIED BY 'bench';\nGRANT ALL ON *.* TO 'bench'@'%' WITH GRANT OPTION;\n"
 

@@ -7,6 +7,7 @@
 //! Whoever runs what is made here for writing must have set [`SESSION`]; reading works in a client's session too, where
 //! everything that a setting could change travels in hexadecimal ([`Reader`]).
 
+mod bulk;
 mod deletion;
 mod digest;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub(crate) mod sql;
 mod tests;
 pub mod write;
 
+pub use bulk::Bulk;
 pub use digest::{Range, Second, Seed};
 
 use std::fmt::Write as _;
@@ -56,6 +58,8 @@ pub struct ImageShape {
     /// The primary key's index.
     index: String,
     unique: FurtherUnique,
+    /// Has it an `AUTO_INCREMENT` column?
+    is_numbered: bool,
     /// Which rows walks over the primary key see, as SQL; all of them where there is none.
     condition: Option<String>,
 }
@@ -98,7 +102,20 @@ impl ImageShape {
             return Err(refusal::NO_PRIMARY_KEY.because("whose values compare exactly"));
         }
         let unique = if schema.unique.is_empty() { FurtherUnique::No } else { FurtherUnique::Yes };
-        Ok(ImageShape { columns, primary, index: schema.primary_index().to_owned(), unique, condition: None })
+        Ok(ImageShape {
+            columns,
+            primary,
+            index: schema.primary_index().to_owned(),
+            unique,
+            is_numbered: schema.auto_increment().is_some(),
+            condition: None,
+        })
+    }
+
+    /// Does the server number rows of the table that come without a number?
+    #[must_use]
+    pub fn is_numbered(&self) -> bool {
+        self.is_numbered
     }
 
     /// `SELECT` of images; `rest` is what follows the table's name.

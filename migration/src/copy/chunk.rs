@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
 use tokio::sync::{Mutex, mpsc};
@@ -84,8 +85,7 @@ pub(super) async fn table(job: &Job, source: Source<'_>) -> Result<(), WorkError
     };
     let scouting = scout::run(job, &source, saved.and_then(|saved| saved.up_to), sender);
     // More than the rules allow now: they may change while the table is copied.
-    let copying =
-        futures_util::future::try_join_all((0..WORKERS_MAX as usize).map(|worker| table.work(worker)));
+    let copying = try_join_all((0..WORKERS_MAX as usize).map(|worker| table.work(worker)));
     table.turns.during(async { tokio::try_join!(scouting, copying).map(|_| ()) }).await
 }
 
@@ -189,16 +189,20 @@ impl Table<'_> {
                 homes[home].push(image);
             }
         }
-        let mut rivals = Vec::new();
-        for Branch { server, connection, .. } in hands.writing.branches() {
-            connection.query_drop("BEGIN").await?;
-            for (end, images) in ends.iter().zip(&homes) {
-                if end.server.is_same_process(server) {
-                    let inserted = insert::absent(connection, table, end, images).await;
+        let inserting = hands.writing.branches().map(|Branch { server, connection, way, .. }| {
+            let (server, way) = (&*server, *way);
+            let there = ends.iter().zip(&homes).filter(|(end, _)| end.server.is_same_process(server));
+            async move {
+                connection.query_drop("BEGIN").await?;
+                let mut rivals = Vec::new();
+                for (end, images) in there {
+                    let inserted = insert::absent(connection, way, table, end, images).await;
                     rivals.extend(inserted.map_err(|error| error.at(server))?);
                 }
+                Ok::<_, WorkError>(rivals)
             }
-        }
+        });
+        let rivals = try_join_all(inserting).await?.concat();
         if !rivals.is_empty() {
             // Whoever settles them must not wait for us. Then the source may have other rows than were read.
             hands.writing.end("ROLLBACK").await?;

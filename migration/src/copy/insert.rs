@@ -4,24 +4,35 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use shardway_routing::topology::Side;
 
+use super::writing::Way;
 use crate::apply::batch::slices;
 use crate::apply::bring_in_line;
 use crate::connection::fields;
 use crate::image::write::{ABOUT_WORDS, TRUNCATED, Write};
-use crate::image::{Image, ImageShape, Key};
+use crate::image::{Bulk, Image, ImageShape, Key};
 use crate::pool::Pool;
 use crate::tables::{End, MovingTable, WorkError};
 
 /// Warnings that every server lists unless told otherwise.
 const WARNINGS_LISTED: usize = 60;
 
+/// A packet of `LOAD DATA`, well below what servers take.
+const PACKET: usize = 256 << 10;
+
+/// Lock wait timeout and deadlock: another try is needed whichever way rows are written.
+const BUSY: [u16; 2] = [1205, 1213];
+
 /// Inserts what is absent. Returns the keys under which the end has the row of another shard.
 pub(super) async fn absent(
     connection: &mut Conn,
+    way: Way,
     table: &MovingTable,
     end: &End,
     images: &[&Image],
@@ -32,6 +43,14 @@ pub(super) async fn absent(
         images.iter().partition(|image| shape.error_values(image) == 0);
     for slice in slices(strict.into_iter()) {
         connection.query_drop("SAVEPOINT slice").await?;
+        if way == Way::Bulk
+            && let Some(bulk) = shape.bulk(&end.table, &slice)
+        {
+            if are_in(connection, bulk, slice.len()).await? {
+                continue;
+            }
+            connection.query_drop("ROLLBACK TO SAVEPOINT slice").await?;
+        }
         let write = shape.insert_absent(&end.table, slice.iter().copied());
         match only_present(connection, shape, &end.table, &write).await? {
             Told::AllWereAbsent => {}
@@ -60,6 +79,20 @@ pub(super) async fn absent(
         rest = later;
     }
     Ok(rivals)
+}
+
+/// Loads rows. Are all of them in, as they are? If not, statements find out what the matter is, once this is taken back.
+async fn are_in(connection: &mut Conn, bulk: Bulk, rows: usize) -> Result<bool, WorkError> {
+    let Bulk { sql, rows: bytes } = bulk;
+    let mut bytes = Bytes::from(bytes);
+    let packets =
+        std::iter::from_fn(move || (!bytes.is_empty()).then(|| Ok(bytes.split_to(bytes.len().min(PACKET)))));
+    connection.set_infile_handler(async move { Ok(stream::iter(packets).boxed()) });
+    match connection.query_drop(sql).await {
+        Ok(()) => Ok(connection.get_warnings() == 0 && connection.affected_rows() == rows as u64),
+        Err(mysql_async::Error::Server(error)) if !BUSY.contains(&error.code) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Inserts what is absent of so few rows that the server lists every warning.

@@ -20,6 +20,27 @@ pub(super) struct Branch {
     /// The physical database that holds the progress rows there.
     database: String,
     pub connection: Conn,
+    /// What the server takes in most cheaply.
+    pub way: Way,
+}
+
+/// How a server takes in rows that are most likely absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Statements,
+    /// `LOAD DATA LOCAL`, where the columns allow it.
+    Bulk,
+}
+
+impl Way {
+    /// `LOAD DATA` is for servers that allow it. Under the older modes of `AUTO_INCREMENT` it locks the whole table, and
+    /// workers would wait for each other.
+    async fn of(connection: &mut Conn, table: &MovingTable) -> Result<Way, WorkError> {
+        let asked = "SELECT @@GLOBAL.local_infile, @@GLOBAL.innodb_autoinc_lock_mode";
+        let (is_allowed, lock_mode): (u8, u8) = connection.query_first(asked).await?.unwrap_or_default();
+        let locks = table.shape.is_numbered() && lock_mode < 2;
+        Ok(if is_allowed == 1 && !locks { Way::Bulk } else { Way::Statements })
+    }
 }
 
 impl Writing {
@@ -30,8 +51,9 @@ impl Writing {
     ) -> Result<Writing, WorkError> {
         let mut branches = Vec::new();
         for End { server, database, .. } in homes([table]) {
-            let connection = connect_writer(server, wire).await?;
-            branches.push(Branch { server: server.clone(), database: database.clone(), connection });
+            let mut connection = connect_writer(server, wire).await?;
+            let way = Way::of(&mut connection, table).await?;
+            branches.push(Branch { server: server.clone(), database: database.clone(), connection, way });
         }
         // Over connections to a server that has come back without them, rows would be saved as copied that it lost.
         witnesses.ask().await?;

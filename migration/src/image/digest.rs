@@ -206,22 +206,10 @@ fn mixed(seed: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use shardway_routing::schema::{Column, Generation, Sign, TableSchema};
+    use shardway_routing::schema::Sign;
 
+    use super::super::example::of_kinds as shape;
     use super::*;
-
-    fn shape(kinds: &[ColumnKind]) -> ImageShape {
-        let column = |(at, kind): (usize, &ColumnKind)| Column {
-            name: format!("c{at}"),
-            kind: kind.clone(),
-            nullable: at > 0,
-            generation: Generation::Stored,
-            longest: None,
-        };
-        let columns = kinds.iter().enumerate().map(column).collect();
-        ImageShape::of(&TableSchema { columns, primary: vec!["c0".into()], ..TableSchema::default() })
-            .unwrap()
-    }
 
     const INT: ColumnKind = ColumnKind::Integer { bits: 32, sign: Sign::Signed };
 
