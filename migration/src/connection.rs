@@ -127,13 +127,34 @@ pub async fn images(
     table: &str,
     rest: &str,
 ) -> Result<Vec<Image>, WorkError> {
-    let rows: Vec<mysql_async::Row> = connection.query(shape.select(Reader::Engine, table, rest)).await?;
-    let image = |row| {
-        shape
+    // No rows take as much as that.
+    Ok(images_within(connection, shape, table, rest, usize::MAX).await?.unwrap_or_default())
+}
+
+/// The same. `None`: they take more bytes than `most`, and the rest of them is still to come over the connection.
+///
+/// # Errors
+/// Whatever the server reports.
+pub(crate) async fn images_within(
+    connection: &mut Conn,
+    shape: &ImageShape,
+    table: &str,
+    rest: &str,
+    most: usize,
+) -> Result<Option<Vec<Image>>, WorkError> {
+    let mut rows = connection.query_iter(shape.select(Reader::Engine, table, rest)).await?;
+    let (mut images, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next().await? {
+        let image = shape
             .image(Reader::Engine, fields(row))
-            .ok_or_else(|| WorkError::Stopped(format!("a row of {table} is not as its columns say")))
-    };
-    rows.into_iter().map(image).collect()
+            .ok_or_else(|| WorkError::Stopped(format!("a row of {table} is not as its columns say")))?;
+        bytes += ImageShape::weight(&image);
+        if bytes > most {
+            return Ok(None);
+        }
+        images.push(image);
+    }
+    Ok(Some(images))
 }
 
 /// Runs a statement that writes rows. One that is lenient must run in a transaction, which takes it back.

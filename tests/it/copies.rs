@@ -167,7 +167,7 @@ async fn workers_come_and_go_as_somebody_sets_the_pace_and_nothing_stays_half_do
 }
 
 #[tokio::test]
-async fn a_row_of_many_megabytes_is_copied() {
+async fn rows_of_many_megabytes_are_copied_and_compared() {
     let shop = Shop::open_moving_inside(&["--max-allowed-packet=256M"], "").await;
     let mut legacy = shop.cluster.legacy.connect(&shop.name).await;
     for server in [&shop.cluster.legacy, &shop.cluster.shards[0], &shop.cluster.shards[1]] {
@@ -181,9 +181,20 @@ async fn a_row_of_many_megabytes_is_copied() {
     shop.save("hold_ms = 2000").await;
     let insert = "INSERT INTO users (id, name, email) VALUES (4, 'x', REPEAT('x', 70 << 20))";
     legacy.query_drop(insert).await.unwrap();
+    for id in [5, 8, 9, 12] {
+        let insert = format!("INSERT INTO users (id, name, email) VALUES ({id}, 'y', REPEAT('y', 5 << 20))");
+        legacy.query_drop(insert).await.unwrap();
+    }
     shop.carry_over().await;
     let there = "SELECT LENGTH(email) FROM users_0 WHERE id = 4";
     assert_eq!(shop.on_shard(0, there).await, [(70_u64 << 20).to_string()]);
+    shop.run(&["move", "verify", "shop", "--mode", "exact"]);
+    // What comes before rows that do not fit beside each other is compared as well as they are.
+    shop.on_shard(0, "UPDATE users_1 SET name = 'z' WHERE id = 5").await;
+    shop.on_shard(0, "UPDATE users_0 SET email = CONCAT(email, 'z') WHERE id = 8").await;
+    let compared = shop.proxy.command(&["move", "verify", "shop", "--mode", "exact", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&compared.stdout).unwrap();
+    assert_eq!(report["different"], 2, "{}", report["tables"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -91,7 +91,8 @@ async fn answer(
 ) -> Result<(Question, Vec<Copy>), WorkError> {
     let (at, side, place) = question;
     let (table, keys) = &asked[at];
-    Ok((question, copies_of(pool, table, side, place, &table.shape.with_keys(keys)).await?))
+    let copies = copies_of(pool, table, side, place, &table.shape.with_keys(keys), usize::MAX).await?;
+    Ok((question, copies.unwrap_or_default()))
 }
 
 /// Judges the copies of the authority and of the other side.

@@ -14,7 +14,7 @@ use shardway_routing::topology::Side;
 
 use super::judge::{Copy, Right};
 use super::placement::{AtHome, at_home};
-use crate::connection::{fields, images};
+use crate::connection::{fields, images_within};
 use crate::image::{Image, Key, Range, Reader, Second, Seed};
 use crate::pool::Pool;
 use crate::tables::{End, MovingTable, WorkError};
@@ -148,9 +148,9 @@ impl<'a> Table<'a> {
         Some(Reading { signature, misplaced })
     }
 
-    /// Every copy of a side's rows in a range.
-    pub async fn rows(&self, side: Side, range: &Range) -> Result<Vec<Copy>, WorkError> {
-        self.copies(side, &format!("WHERE {}", self.of.shape.within(range))).await
+    /// Every copy of a side's rows in a range. `None`: those of a node take more bytes than `most`.
+    pub async fn rows(&self, side: Side, range: &Range, most: usize) -> Result<Option<Vec<Copy>>, WorkError> {
+        self.copies(side, &format!("WHERE {}", self.of.shape.within(range)), most).await
     }
 
     /// Every copy of a side's rows with these keys.
@@ -158,15 +158,15 @@ impl<'a> Table<'a> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        self.copies(side, &self.of.shape.with_keys(keys)).await
+        let copies = self.copies(side, &self.of.shape.with_keys(keys), usize::MAX).await?;
+        Ok(copies.unwrap_or_default())
     }
 
-    async fn copies(&self, side: Side, rest: &str) -> Result<Vec<Copy>, WorkError> {
-        let mut parts = Vec::new();
-        for place in 0..self.of.ends(side).len() {
-            parts.push(copies_of(self.pool, self.of, side, place, rest));
-        }
-        Ok(try_join_all(parts).await?.into_iter().flatten().collect())
+    async fn copies(&self, side: Side, rest: &str, most: usize) -> Result<Option<Vec<Copy>>, WorkError> {
+        let places = 0..self.of.ends(side).len();
+        let parts = places.map(|place| copies_of(self.pool, self.of, side, place, rest, most));
+        let parts: Option<Vec<Vec<Copy>>> = try_join_all(parts).await?.into_iter().collect();
+        Ok(parts.map(|parts| parts.into_iter().flatten().collect()))
     }
 
     /// The end of a range that begins where `range` does, has at most so many rows on every node of these sides, and
@@ -250,20 +250,22 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Those rows of a side's physical table that are the side's and are compared.
+/// Those rows of a side's physical table that are the side's and are compared. `None`: they take more bytes than `most`.
 pub(super) async fn copies_of(
     pool: &Pool,
     of: &MovingTable,
     side: Side,
     place: usize,
     rest: &str,
-) -> Result<Vec<Copy>, WorkError> {
+    most: usize,
+) -> Result<Option<Vec<Copy>>, WorkError> {
     let end = &of.ends(side)[place];
     let mut connection = pool.take(&end.server).await?;
-    let rows = images(&mut connection, &of.shape, &end.table, rest).await?;
+    let rows = images_within(&mut connection, &of.shape, &end.table, rest, most).await?;
+    let Some(rows) = rows else { return Ok(None) };
     pool.give(&end.server, connection);
     let is_meant = |image: &Image| of.owns(side, place, image) && of.compares(image);
-    Ok(rows.into_iter().filter(is_meant).map(|image| (place, image)).collect())
+    Ok(Some(rows.into_iter().filter(is_meant).map(|image| (place, image)).collect()))
 }
 
 /// The authority's row among its copies, with its place on the other side. The copy where the authority's own routing
