@@ -140,9 +140,11 @@ pub async fn current(connection: &mut Conn) -> Result<Position, StreamError> {
     };
     let flavour = flavour(connection).await.map_err(reported)?;
     let server = heir::identity(connection, flavour).await.map_err(reported)?;
-    if flavour == Flavour::MySql
-        && let Some(position) = at_once(connection).await.map_err(reported)?
-    {
+    let at_once = match flavour {
+        Flavour::MySql => at_once(connection).await,
+        Flavour::MariaDb => standing_still(connection).await,
+    };
+    if let Some(position) = at_once.map_err(reported)? {
         return Ok(Position { server, ..position });
     }
     let status = match flavour {
@@ -150,8 +152,7 @@ pub async fn current(connection: &mut Conn) -> Result<Position, StreamError> {
         Flavour::MySql => "SHOW BINARY LOG STATUS",
     };
     let row: Option<Row> = connection.query_first(status).await.map_err(reported)?;
-    let row = row.ok_or_else(no_log)?;
-    let (file, offset) = row.get::<String, _>(0).zip(row.get::<u64, _>(1)).ok_or_else(no_log)?;
+    let (file, offset) = row.and_then(place).ok_or_else(no_log)?;
     let gtids = match flavour {
         // Of this very place, while the server goes on.
         Flavour::MariaDb => numbers_at(connection, &file, offset).await.map_err(reported)?,
@@ -159,6 +160,36 @@ pub async fn current(connection: &mut Conn) -> Result<Position, StreamError> {
         Flavour::MySql => None,
     };
     Ok(Position { file, offset, gtids, server })
+}
+
+/// The file and the offset in the first row of a status.
+fn place(row: Row) -> Option<(String, u64)> {
+    row.get(0).zip(row.get(1))
+}
+
+/// The end of MariaDB's log and the transactions before it, where nothing is written to the log between two looks at its
+/// end. `None`: something always is, or there is no log.
+///
+/// The server tells of any place ([`numbers_at`]), but reads the whole file up to there for it: 0.2 s for 460 MB, while
+/// statements may be held.
+async fn standing_still(connection: &mut Conn) -> Result<Option<Position>, mysql_async::Error> {
+    const LOOKS: usize = 20;
+    let ask =
+        "SHOW MASTER STATUS; SELECT CONVERT(@@GLOBAL.gtid_binlog_pos USING utf8mb4); SHOW MASTER STATUS";
+    for _ in 0..LOOKS {
+        let mut answers = connection.query_iter(ask).await?;
+        let before: Vec<Row> = answers.collect().await?;
+        let numbers: Vec<Option<String>> = answers.collect().await?;
+        let after: Vec<Row> = answers.collect().await?;
+        answers.drop_result().await?;
+        let [before, after] = [before, after].map(|rows| rows.into_iter().next().and_then(place));
+        let Some((file, offset)) = after else { return Ok(None) };
+        if before.as_ref() == Some(&(file.clone(), offset)) {
+            let gtids = numbers.into_iter().next().flatten();
+            return Ok(Some(Position { file, offset, gtids, server: None }));
+        }
+    }
+    Ok(None)
 }
 
 /// The transactions before a place of MariaDB's log. `None`: there is no such file, or the place is between two events.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use mysql_async::prelude::Queryable as _;
 use shardway_migration::position::Position;
 use shardway_migration::stream::{Change, Item, Stream, current};
 use shardway_tests::{Flavour, Server};
@@ -249,4 +250,37 @@ async fn compressed_transactions_come_like_others() {
     let first = seen.positions.iter().find(|position| idle.is_before(position)).expect("three places");
     let mut again = source.follow(first, &["t"]).await;
     assert_eq!(short(&source.rest(&mut again).await), ["-1", "+3"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_and_its_transactions_are_of_one_moment_while_others_write() {
+    let server = Server::start().await;
+    let mut source = Source::on(&server).await;
+    source.run(TABLE).await;
+    let from = source.here().await;
+    let mut other = server.connect(&source.database).await;
+    let writing = tokio::spawn(async move {
+        for id in 0..2_000 {
+            other.query_drop(format!("INSERT INTO t VALUES ({id}, 'x')")).await.unwrap();
+        }
+    });
+    let mut taken = Vec::new();
+    while !writing.is_finished() {
+        taken.push(source.here().await);
+    }
+    writing.await.unwrap();
+    let token = source.mark().await;
+    let mut stream = source.follow(&from, &["t"]).await;
+    let mut places = vec![from];
+    loop {
+        match next(&mut stream).await.unwrap() {
+            Item::Changes(_) => {}
+            Item::Position(position) => places.push(position),
+            Item::Mark { token: other, .. } if other == token => break,
+            Item::Mark { .. } => {}
+        }
+    }
+    assert!(taken.len() > 10, "{taken:?}");
+    let strange = taken.iter().find(|position| !places.contains(position));
+    assert_eq!(strange, None, "file, offset and numbers of transactions");
 }
