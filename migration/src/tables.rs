@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
+use shardway_routing::gray;
 use shardway_routing::key::{KeyType, KeyValue};
 use shardway_routing::refusal::{self, Refusal};
 use shardway_routing::schema::ColumnKind;
@@ -226,6 +227,19 @@ impl MovingTable {
                 (false, true) => Some(Change::Insert(after)),
                 (false, false) => None,
             },
+        }
+    }
+
+    /// Has a side changed a row that it does not own, past the proxy? Whoever owns the row is right about it.
+    #[must_use]
+    pub fn is_trespass(&self, side: Side, change: &Change) -> bool {
+        let Some(of) = &self.division else { return false };
+        let owns = |image: &Image| {
+            self.shard_key(image).is_none_or(|shard_key| gray::owner(of.owners(), &shard_key) == side)
+        };
+        match change {
+            Change::Insert(image) | Change::Delete(image) => !owns(image),
+            Change::Update { before, after } => !owns(before) && !owns(after),
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Writer<'a> {
     /// For what is written under guard.
     pool: Pool,
     batch: Batch,
+    /// Changes since the last batch of rows that the followed side does not own.
+    trespasses: u64,
     /// Everything before is in the batch, or written.
     pub position: Position,
 }
@@ -30,7 +32,8 @@ impl<'a> Writer<'a> {
         let (stream, parallel) = (course.stream.clone(), course.limits.parallel);
         let lanes = Lanes::open(&course.tables, course.authority.other(), stream, parallel).await?;
         let position = lanes.resume().unwrap_or_else(|| course.start.clone());
-        Ok(Writer { course, tail, lanes, pool: Pool::default(), batch: Batch::default(), position })
+        let (pool, batch) = (Pool::default(), Batch::default());
+        Ok(Writer { course, tail, lanes, pool, batch, trespasses: 0, position })
     }
 
     /// What is read from here on is as it is now, not as it was: no server of the other side has it yet, even one that was
@@ -42,6 +45,10 @@ impl<'a> Writer<'a> {
     /// Takes a change at a place of `tables[table]` in.
     pub(super) fn take(&mut self, table: usize, place: usize, change: Change) -> Result<(), WorkError> {
         let of = &self.course.tables[table];
+        if of.is_trespass(self.course.authority, &change) {
+            self.trespasses += 1;
+            return Ok(());
+        }
         let Some(change) = of.own_change(self.course.authority, place, change) else { return Ok(()) };
         let shape = &of.shape;
         let keys = match &change {
@@ -71,6 +78,15 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), WorkError> {
+        let rows = std::mem::take(&mut self.trespasses);
+        if rows > 0 {
+            tracing::warn!(
+                stream = self.course.stream.0,
+                rows,
+                "somebody has written rows past the proxy on the side that does not own them; they are carried nowhere: \
+                 compare both sides, and repair"
+            );
+        }
         if self.has_nothing_to_write() {
             return Ok(());
         }

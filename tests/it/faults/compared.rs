@@ -1,11 +1,37 @@
 //! The proxy, the source and a target are killed where both sides have been brought to one moment to be compared, and
 //! while a move finishes.
 
-use super::{PATIENT, SWITCHED, Trial, Which};
+use mysql_async::prelude::Queryable as _;
 
-/// A row of the target that clients leave alone, so that a comparison waits for both sides, or is as it was.
-async fn set_email(trial: &Trial, email: &str) {
-    trial.shop.on_shard(0, &format!("UPDATE users_1 SET email = {email} WHERE id = 1001")).await;
+use super::{PATIENT, SWITCHED, Trial, Which, divisible};
+
+/// A phase in which sides are compared, and the side that has a row which neither clients write nor it owns.
+#[derive(Debug, Clone, Copy)]
+struct Stage {
+    phase: &'static str,
+    others: Others,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Others {
+    OnSource,
+    OnTarget,
+}
+
+const SYNCED: Stage = Stage { phase: "Synced", others: Others::OnTarget };
+const DIVIDED: Stage = Stage { phase: "Divided", others: Others::OnTarget };
+const REVERSE: Stage = Stage { phase: "ReverseSync", others: Others::OnSource };
+
+/// Changes that row, so that a comparison waits for both sides, or puts it back.
+async fn set_email(trial: &Trial, others: Others, email: &str) {
+    let update = |table| format!("UPDATE {table} SET email = {email} WHERE id = 1001");
+    match others {
+        Others::OnTarget => drop(trial.shop.on_shard(0, &update("users_1")).await),
+        Others::OnSource => {
+            let mut legacy = trial.shop.cluster.legacy.connect(&trial.shop.name).await;
+            legacy.query_drop(update("users")).await.unwrap();
+        }
+    }
 }
 
 /// Dies, and is back.
@@ -18,12 +44,18 @@ enum Victim {
 const VICTIMS: [Victim; 3] = [Victim::Proxy, Victim::Server(Which::Source), Victim::Server(Which::Target)];
 
 /// Somebody dies during a comparison that a person asked for: the command fails, and the next one finds nothing.
-async fn dies_during_a_comparison(trial: &mut Trial, victim: Victim, time: usize) {
-    set_email(trial, "'wrong'").await;
-    trial.shop.proxy.stop_at("Converge(Synced)");
+async fn dies_during_a_comparison(
+    trial: &mut Trial,
+    Stage { phase, others }: Stage,
+    victim: Victim,
+    time: usize,
+) {
+    let step = format!("Converge({phase})");
+    set_email(trial, others, "'wrong'").await;
+    trial.shop.proxy.stop_at(&step);
     let mut command = trial.shop.proxy.begin(&["move", "verify", "shop"]);
-    trial.shop.proxy.is_at("Converge(Synced)", time).await;
-    set_email(trial, "NULL").await;
+    trial.shop.proxy.is_at(&step, time).await;
+    set_email(trial, others, "NULL").await;
     trial.load.more(20).await;
     match victim {
         Victim::Proxy => trial.crash().await,
@@ -38,8 +70,14 @@ async fn dies_during_a_comparison(trial: &mut Trial, victim: Victim, time: usize
     }
     trial.load.more(20).await;
     trial.in_step().await;
-    assert_eq!(trial.status()["phase"], "Synced");
+    assert_eq!(trial.status()["phase"], phase);
     super::verify(&trial.shop);
+}
+
+async fn all_die_during_comparisons(trial: &mut Trial, stage: Stage) {
+    for (time, victim) in VICTIMS.into_iter().enumerate() {
+        dies_during_a_comparison(trial, stage, victim, time + 1).await;
+    }
 }
 
 /// The proxy dies, then a target, then the source, each before the move has finished. Only the target is waited for.
@@ -73,16 +111,14 @@ async fn whoever_dies_while_sides_are_compared_or_a_move_finishes_is_waited_for_
     trial.shop.proxy.stop_at("Work(Verify)");
     trial.shop.proxy.restart().await;
     trial.shop.proxy.is_at("Work(Verify)", 1).await;
-    set_email(&trial, "'wrong'").await;
+    set_email(&trial, Others::OnTarget, "'wrong'").await;
     trial.shop.proxy.stop_at("Converge(Verify)");
     trial.shop.proxy.is_at("Converge(Verify)", 1).await;
-    set_email(&trial, "NULL").await;
+    set_email(&trial, Others::OnTarget, "NULL").await;
     trial.crash().await;
     trial.reaches("Synced").await;
     trial.in_step().await;
-    for (time, victim) in VICTIMS.into_iter().enumerate() {
-        dies_during_a_comparison(&mut trial, victim, time + 1).await;
-    }
+    all_die_during_comparisons(&mut trial, SYNCED).await;
     assert_eq!(trial.save(&format!("{PATIENT}\n{SWITCHED}")).await, None);
     trial.reaches("ReverseSync").await;
     trial.load.more(20).await;
@@ -93,4 +129,18 @@ async fn whoever_dies_while_sides_are_compared_or_a_move_finishes_is_waited_for_
     let Trial { shop, load } = trial;
     load.stop().await.check(&mut shop.connect().await).await;
     assert!(!shop.proxy.log().contains("both sides differ"), "only a repair made both sides equal");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_is_when_the_target_owns_some_keys_and_when_it_owns_all() {
+    let mut trial = Trial::open(&divisible("")).await;
+    trial.synced().await;
+    // Not the user whose row is changed by hand.
+    assert_eq!(trial.save(&divisible(&format!("{PATIENT}\nwrites = 0\nalways = [1002, 1003]"))).await, None);
+    trial.reaches("Divided").await;
+    all_die_during_comparisons(&mut trial, DIVIDED).await;
+    assert_eq!(trial.save(&divisible(&format!("{PATIENT}\n{SWITCHED}"))).await, None);
+    trial.reaches("ReverseSync").await;
+    all_die_during_comparisons(&mut trial, REVERSE).await;
+    trial.ends_equal().await;
 }
