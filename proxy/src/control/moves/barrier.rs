@@ -5,6 +5,8 @@
 //! process finds the new rules and completes what the intent says.
 
 #[cfg(test)]
+mod division_model;
+#[cfg(test)]
 mod model;
 
 use std::collections::BTreeMap;
