@@ -1,8 +1,9 @@
 //! Measuring the servers of a move and the machine of the proxy, for the throttle and the alerts.
 //!
-//! What cannot be measured is [`Reading::Unknown`], never zero. The processors and the disk are those of the machine
-//! that shardway runs on, and its state folder's: a database server elsewhere shows nothing of its own. Where that
-//! matters, `throttle.check_url` asks somebody who knows, and its answer counts instead.
+//! What cannot be measured is [`Reading::Unknown`], never zero. The processors are those of the machine that shardway
+//! runs on, and the disk is its state folder's: a database server elsewhere shows nothing of its own, but MariaDB the disks
+//! of its machine, with its plugin `disks`. Where that matters, `throttle.check_url` asks somebody who knows, and its
+//! answer counts instead.
 
 use std::path::Path;
 
@@ -18,6 +19,8 @@ pub struct ServerSignals {
     pub threads_running: Reading,
     /// Old row versions that wait for purge. Unknown on MySQL without the right `PROCESS`.
     pub history_length: Reading,
+    /// Percent of the disk that holds its data; nothing where the server tells of no disks.
+    pub disk_free: Reading,
 }
 
 /// Asks a server.
@@ -39,7 +42,51 @@ pub async fn of_server(connection: &mut Conn) -> Result<ServerSignals, Error> {
     Ok(ServerSignals {
         threads_running: told("Threads_running").map(|count| (count - 1.0).max(0.0)).into(),
         history_length: history.into(),
+        disk_free: disk(connection).await?.map_or(Reading::NotNow, Disk::free_percent),
     })
+}
+
+/// A server's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub total_bytes: u64,
+    pub available_bytes: u64,
+}
+
+impl Disk {
+    fn free_percent(self) -> Reading {
+        match self.total_bytes {
+            0 => Reading::Unknown,
+            total => Reading::Is(self.available_bytes as f64 / total as f64 * 100.0),
+        }
+    }
+}
+
+/// The disk that holds a server's data. `None`: it tells of no disks, as all but MariaDB with the plugin `disks` and the
+/// right `FILE`.
+pub(crate) async fn disk(connection: &mut Conn) -> Result<Option<Disk>, Error> {
+    let plugin = "SELECT COUNT(*) FROM information_schema.PLUGINS \
+                  WHERE PLUGIN_NAME = 'DISKS' AND PLUGIN_STATUS = 'ACTIVE'";
+    if connection.query_first::<u64, _>(plugin).await? != Some(1) {
+        return Ok(None);
+    }
+    let sql = "SELECT Path, CONCAT(Total), CONCAT(Available), @@GLOBAL.datadir FROM information_schema.DISKS";
+    let rows: Vec<(String, String, String, String)> = match connection.query(sql).await {
+        Err(Error::Server(error)) => {
+            tracing::debug!(%error, "the disks of a server cannot be measured");
+            return Ok(None);
+        }
+        rows => rows?,
+    };
+    let holding = rows
+        .into_iter()
+        .filter(|(path, _, _, folder)| folder.starts_with(path.as_str()))
+        .max_by_key(|(path, ..)| path.len());
+    // The table counts in KiB.
+    let bytes = |kib: &str| kib.parse::<u64>().ok().map(|kib| kib << 10);
+    Ok(holding.and_then(|(_, total, available, _)| {
+        Some(Disk { total_bytes: bytes(&total)?, available_bytes: bytes(&available)? })
+    }))
 }
 
 /// MySQL has no status variable for it.

@@ -96,7 +96,7 @@ fn the_examples_in_the_rule_file_are_valid_and_show_every_section() {
     let settings = settings::load(&text).unwrap();
     let of = &settings.moves["shop"];
     assert_eq!((settings.alerts.len(), of.asserts.len(), of.baselines.len()), (2, 1, 1));
-    assert_eq!((of.tune.len(), of.waive.len(), of.throttle.windows.len()), (1, 1, 1));
+    assert_eq!((of.tune.len(), of.waive.len(), of.throttle.windows.len()), (2, 1, 1));
     assert_eq!(of.verify.group_by["orders"], ["status"]);
     let mut copy = of.copy.clone();
     assert!(copy.span.take().is_some() && !std::mem::take(&mut copy.predicates).is_empty());

@@ -55,17 +55,36 @@ async fn old_versions_that_a_reader_needs_make_the_history_longer() {
 }
 
 #[tokio::test]
-async fn what_a_user_may_not_see_is_unknown_and_not_zero() {
-    let server = &Cluster::get().await.shards[1];
+async fn a_disk_is_told_by_a_server_that_can_to_whom_it_trusts() {
+    let server = Server::start().await;
     let mut admin = server.connect("").await;
-    admin.query_drop("CREATE USER IF NOT EXISTS blind@'%' IDENTIFIED BY 'blind'").await.unwrap();
+    let disk = async |asking: &mut mysql_async::Conn| signals::of_server(asking).await.unwrap().disk_free;
+    assert_eq!(disk(&mut admin).await, Reading::NotNow);
+    if Flavour::chosen() == Flavour::MySql {
+        return;
+    }
+    admin.query_drop("INSTALL SONAME 'disks'").await.unwrap();
+    let free = disk(&mut admin).await.value().expect("the plugin tells");
+    assert!((0.0..=100.0).contains(&free), "{free}");
+    assert_eq!(disk(&mut blind(&server).await).await, Reading::NotNow, "not without FILE");
+}
+
+/// A user without any right.
+async fn blind(server: &Server) -> mysql_async::Conn {
+    let create = "CREATE USER IF NOT EXISTS blind@'%' IDENTIFIED BY 'blind'";
+    server.connect("").await.query_drop(create).await.unwrap();
     let options = mysql_async::OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
         .tcp_port(server.port())
         .user(Some("blind"))
         .pass(Some("blind"))
         .prefer_socket(false);
-    let mut blind = mysql_async::Conn::new(options).await.unwrap();
+    mysql_async::Conn::new(options).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_user_may_not_see_is_unknown_and_not_zero() {
+    let mut blind = blind(&Cluster::get().await.shards[1]).await;
     let seen = signals::of_server(&mut blind).await.unwrap();
     // MariaDB tells everybody.
     assert_eq!(seen.history_length == Reading::Unknown, Flavour::chosen() == Flavour::MySql);

@@ -10,9 +10,10 @@ use super::copies::ends_equal;
 use super::moving::with_rows;
 
 const LINES: &str = "copy = { rows = 50, parallel = 1, pause_ms = 100 }\n\
-                     tune = { innodb_flush_log_at_trx_commit = 0, sync_binlog = 7 }";
-const VALUES: &str = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit, @@GLOBAL.sync_binlog";
-const TUNED: [&str; 2] = ["0|7", "0|7"];
+                     tune = { innodb_flush_log_at_trx_commit = 0, sync_binlog = 7, local_infile = \"OFF\" }";
+const VALUES: &str =
+    "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit, @@GLOBAL.sync_binlog, @@GLOBAL.local_infile";
+const TUNED: [&str; 2] = ["0|7|0", "0|7|0"];
 
 /// A shop with servers of its own, whose copy takes some time.
 async fn shop() -> Shop {

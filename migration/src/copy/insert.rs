@@ -46,7 +46,7 @@ pub(super) async fn absent(
         if way == Way::Bulk
             && let Some(bulk) = shape.bulk(&end.table, &slice)
         {
-            if are_in(connection, bulk, slice.len()).await? {
+            if loaded(connection, bulk, slice.len()).await? == Told::AllWereAbsent {
                 continue;
             }
             connection.query_drop("ROLLBACK TO SAVEPOINT slice").await?;
@@ -81,16 +81,19 @@ pub(super) async fn absent(
     Ok(rivals)
 }
 
-/// Loads rows. Are all of them in, as they are? If not, statements find out what the matter is, once this is taken back.
-async fn are_in(connection: &mut Conn, bulk: Bulk, rows: usize) -> Result<bool, WorkError> {
+/// Loads rows. Unless all of them are in as they are, statements find out what the matter is, once this is taken back.
+async fn loaded(connection: &mut Conn, bulk: Bulk, rows: usize) -> Result<Told, WorkError> {
     let Bulk { sql, rows: bytes } = bulk;
     let mut bytes = Bytes::from(bytes);
     let packets =
         std::iter::from_fn(move || (!bytes.is_empty()).then(|| Ok(bytes.split_to(bytes.len().min(PACKET)))));
     connection.set_infile_handler(async move { Ok(stream::iter(packets).boxed()) });
     match connection.query_drop(sql).await {
-        Ok(()) => Ok(connection.get_warnings() == 0 && connection.affected_rows() == rows as u64),
-        Err(mysql_async::Error::Server(error)) if !BUSY.contains(&error.code) => Ok(false),
+        Ok(()) if connection.get_warnings() == 0 && connection.affected_rows() == rows as u64 => {
+            Ok(Told::AllWereAbsent)
+        }
+        Ok(()) => Ok(Told::InPart),
+        Err(mysql_async::Error::Server(error)) if !BUSY.contains(&error.code) => Ok(Told::InPart),
         Err(error) => Err(error.into()),
     }
 }

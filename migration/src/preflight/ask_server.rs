@@ -10,6 +10,7 @@ use super::facts::{Body, Flavour, Follows, ForeignKey, Prepared, ServerFacts, Tr
 use super::grants::Grants;
 use crate::image::quoted;
 use crate::replication;
+use crate::signals;
 
 const SYSTEM: &str = "('information_schema', 'performance_schema', 'mysql', 'sys')";
 
@@ -40,7 +41,7 @@ pub(super) async fn ask(
         prepared: prepared(connection).await?,
         filters: filters(connection, flavour).await?,
         follows: follows(connection, flavour).await?,
-        disk_free_bytes: disk_free(connection, variables.get("datadir")).await?,
+        disk_free_bytes: signals::disk(connection).await?.map(|disk| disk.available_bytes),
         streams: streams(connection, &databases).await?,
         foreign_keys: foreign_keys(connection).await?,
         triggers: triggers(connection).await?,
@@ -107,19 +108,6 @@ async fn follows(connection: &mut Conn, flavour: Flavour) -> Result<Follows, mys
         }
     }
     Ok(Follows::Unknown(refused.unwrap_or_default()))
-}
-
-async fn disk_free(
-    connection: &mut Conn,
-    folder: Option<&String>,
-) -> Result<Option<u64>, mysql_async::Error> {
-    let sql = "SELECT Path, CONCAT(Available) FROM information_schema.DISKS";
-    let (Ok(rows), Some(folder)) = (allowed(connection, sql).await?, folder) else { return Ok(None) };
-    let disks = rows.into_iter().filter_map(|row| mysql_async::from_row_opt::<(String, String)>(row).ok());
-    let holding =
-        disks.filter(|(path, _)| folder.starts_with(path.as_str())).max_by_key(|(path, _)| path.len());
-    // The table counts in KiB.
-    Ok(holding.and_then(|(_, available)| available.parse::<u64>().ok()).map(|available| available << 10))
 }
 
 async fn streams(

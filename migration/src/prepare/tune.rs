@@ -22,7 +22,7 @@ use crate::tables::WorkError;
 pub const TABLE: &str = "shardway_tuned";
 
 /// Parameters that may be changed.
-pub const ALLOWED: [&str; 12] = [
+pub const ALLOWED: [&str; 13] = [
     "binlog_expire_logs_seconds",
     "innodb_adaptive_hash_index",
     "innodb_buffer_pool_size",
@@ -33,6 +33,7 @@ pub const ALLOWED: [&str; 12] = [
     "innodb_lru_scan_depth",
     "innodb_max_dirty_pages_pct",
     "innodb_stats_auto_recalc",
+    "local_infile",
     "max_allowed_packet",
     "sync_binlog",
 ];

@@ -27,7 +27,7 @@ pub(super) struct Around {
     pub replica_lag: Reading,
     /// Percent.
     pub cpu: Reading,
-    /// Percent.
+    /// Percent; of the fullest disk that is known.
     pub disk: Reading,
     pub check: Check,
 }
@@ -59,6 +59,7 @@ impl Around {
         let around = Around {
             threads: worst(|told| told.threads_running),
             history: worst(|told| told.history_length),
+            disk: told.iter().map(|told| told.disk_free).fold(disk, fuller),
             replica_lag: lags.into_iter().fold(Reading::NotNow, worse),
             ..around
         };
@@ -120,8 +121,11 @@ async fn ask(server: &Server) -> ServerSignals {
         let _ = connection.disconnect().await;
         told
     });
-    let unknown = ServerSignals { threads_running: Reading::Unknown, history_length: Reading::Unknown };
-    asked.await.unwrap_or(unknown)
+    asked.await.unwrap_or(ServerSignals {
+        threads_running: Reading::Unknown,
+        history_length: Reading::Unknown,
+        disk_free: Reading::NotNow,
+    })
 }
 
 async fn replica_lag(server: &Server) -> Reading {
@@ -143,6 +147,14 @@ fn worse(one: Reading, other: Reading) -> Reading {
     }
 }
 
+/// The one of which less is free. Most servers tell of no disk.
+fn fuller(one: Reading, other: Reading) -> Reading {
+    match (one, other) {
+        (Reading::Is(one), Reading::Is(other)) => Reading::Is(one.min(other)),
+        _ => worse(one, other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +164,13 @@ mod tests {
         let [low, high] = [1.0, 2.0].map(Reading::Is);
         assert_eq!([low, Reading::NotNow, high].into_iter().fold(Reading::NotNow, worse), high);
         assert_eq!([low, Reading::Unknown, high].into_iter().fold(Reading::NotNow, worse), Reading::Unknown);
+    }
+
+    #[test]
+    fn the_fullest_disk_counts() {
+        let disks = [Reading::Is(40.0), Reading::NotNow, Reading::Is(7.0), Reading::Is(90.0)];
+        assert_eq!(disks.into_iter().fold(Reading::Is(50.0), fuller), Reading::Is(7.0));
+        assert_eq!(disks.into_iter().fold(Reading::Unknown, fuller), Reading::Unknown);
     }
 
     #[test]
