@@ -193,6 +193,13 @@ async fn only_the_named_functions_read_from_the_target() {
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && text.contains(problem), "{lines}: {text}");
     }
+    // Rules that name an account which has gone must still be rules that one can go back to.
+    shop.save("reads = 100\nfunctions = { accounts = [\"reprot\"] }").await;
+    let output = shop.proxy.command(&["check"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let note = "moves.shop.functions.accounts: no [[users]] is called `reprot`, so this moves nobody's reads";
+    assert!(output.status.success() && text.contains(&format!("note: {note}")), "{text}");
+    assert!(shop.proxy.log().contains(note));
 }
 
 #[tokio::test]

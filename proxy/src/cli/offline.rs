@@ -38,13 +38,8 @@ pub(super) fn check(file: &Path) -> ExitCode {
                 topology.moves.len(),
                 settings.alerts.len()
             );
-            for backend in topology.backends.iter().filter(|backend| !backend.replicas.is_empty()) {
-                if !backend.deals_reads() {
-                    let name = &backend.name;
-                    println!(
-                        "note: backends.{name}.replicas have no weight: reads go there by the hint `replica` alone"
-                    );
-                }
+            for note in rule_file::notes(&topology, &config.users) {
+                println!("note: {note}");
             }
             ExitCode::SUCCESS
         }

@@ -12,6 +12,7 @@ use shardway_routing::topology::{Backend, Move, Seen, Side, Tls, Topology};
 
 use super::moves::servers;
 use crate::backend::trust;
+use crate::config::User;
 use crate::durable;
 
 /// Reads and checks the text.
@@ -47,6 +48,31 @@ pub fn load(file: &Path, text: &str, version: u64) -> Result<(Topology, Settings
 pub fn folder(file: &Path) -> PathBuf {
     let folder = file.parent().unwrap_or(Path::new(""));
     std::path::absolute(Path::new(".").join(folder)).unwrap_or_else(|_| folder.to_owned())
+}
+
+/// What rules allow and their author may not mean. It keeps nothing from coming into force: a rollback must not fail
+/// because of an account that has gone.
+#[must_use]
+pub fn notes(topology: &Topology, users: &[User]) -> Vec<String> {
+    let idle =
+        topology.backends.iter().filter(|backend| !backend.replicas.is_empty() && !backend.deals_reads());
+    let idle = idle.map(|backend| {
+        format!(
+            "backends.{}.replicas have no weight: reads go there by the hint `replica` alone",
+            backend.name
+        )
+    });
+    let strange = topology.moves.iter().flat_map(|of| {
+        let accounts = of.functions.accounts.iter().flatten();
+        let unknown = accounts.filter(|account| users.iter().all(|user| user.name != **account));
+        unknown.map(|account| {
+            format!(
+                "moves.{}.functions.accounts: no [[users]] is called `{account}`, so this moves nobody's reads",
+                of.name
+            )
+        })
+    });
+    idle.chain(strange).collect()
 }
 
 /// Authorities that vouch for backends and cannot be read.

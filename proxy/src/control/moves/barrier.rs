@@ -19,14 +19,14 @@ use shardway_migration::tables::{self, MovingTable};
 use shardway_routing::gray;
 use shardway_routing::refusal;
 use shardway_routing::topology::{DoubleWrite, Move, MoveId, Owners, Seen, Side, Topology};
+use tokio::sync::RwLockWriteGuard;
 
 use super::starts::starts;
 use super::state::{Authority, MoveState, Pending};
 use super::touched::Unready;
 use super::{Moves, journal, moves};
-use tokio::sync::RwLockWriteGuard;
-
 use crate::control::deadline::Deadline;
+use crate::control::rule_file;
 use crate::control::steps::{Step, reached};
 
 /// How long a change of the rules waits for repairs to end.
@@ -290,6 +290,9 @@ impl Moves {
 
     /// The new rules are in force.
     pub async fn after_publish(self: &Arc<Self>, new: &Topology) {
+        for note in rule_file::notes(new, &self.shared.config.users) {
+            tracing::warn!(version = new.version, note, "these rules may not mean what they say");
+        }
         let followed: Vec<String> = self.live().keys().cloned().collect();
         for name in followed.iter().filter(|name| new.moves.iter().all(|of| of.name != **name)) {
             self.unfollow(name).await;
