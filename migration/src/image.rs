@@ -217,10 +217,10 @@ impl ImageShape {
         format!("{condition}{}", self.ordered())
     }
 
-    /// `WHERE` up to and including a key, the greatest first.
+    /// `WHERE` up to and including one key down to another, without it, the greatest first.
     #[must_use]
-    pub fn down_from(&self, up_to: Option<&Key>) -> String {
-        let condition = match self.bounds(None, up_to).as_slice() {
+    pub fn down_from(&self, up_to: Option<&Key>, after: Option<&Key>) -> String {
+        let condition = match self.bounds(after, up_to).as_slice() {
             [] => String::new(),
             terms => format!("WHERE {} ", terms.join(" AND ")),
         };

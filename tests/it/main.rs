@@ -49,6 +49,7 @@ mod prepare;
 mod prepared;
 mod protocol;
 mod questions;
+mod ranges;
 mod rehearse;
 mod renewed;
 mod repairs;

@@ -9,7 +9,7 @@ use shardway_routing::topology::Side;
 use tokio::sync::{Mutex, mpsc};
 
 use super::kept::Kept;
-use super::ledger::{Extent, Ledger};
+use super::ledger::{Extent, Ledger, Saved};
 use super::pace::{Begin, Turns};
 use super::read::{Ends, Hand, Part};
 use super::scout::{self, Chunk};
@@ -68,10 +68,9 @@ pub(super) struct Source<'a> {
 /// Copies one physical table.
 pub(super) async fn table(job: &Job, source: Source<'_>) -> Result<(), WorkError> {
     let kept = Kept::of(job, source.table, source.source, job.limits.order);
-    let saved = kept.load(job, source.pulse).await?;
-    let before = saved.as_ref().map_or(0, |saved| saved.rows);
-    job.progress.had(source.number, before);
-    if saved.as_ref().is_some_and(|saved| saved.state == Extent::Whole) {
+    let saved = kept.load(job, source.pulse).await?.unwrap_or(Saved::NOTHING);
+    job.progress.had(source.number, saved.all_rows());
+    if saved.state == Extent::Whole {
         return Ok(());
     }
     let (sender, chunks) = mpsc::channel(job.limits.parallel);
@@ -81,9 +80,9 @@ pub(super) async fn table(job: &Job, source: Source<'_>) -> Result<(), WorkError
         kept,
         turns: Turns::new(&job.pace),
         chunks: Mutex::new(chunks),
-        ledger: Mutex::new(Ledger::after(before)),
+        ledger: Mutex::new(Ledger::after(&saved, job.limits.order)),
     };
-    let scouting = scout::run(job, &source, saved.and_then(|saved| saved.up_to), sender);
+    let scouting = scout::run(job, &source, saved, sender);
     // More than the rules allow now: they may change while the table is copied.
     let copying = try_join_all((0..WORKERS_MAX as usize).map(|worker| table.work(worker)));
     table.turns.during(async { tokio::try_join!(scouting, copying).map(|_| ()) }).await
@@ -177,6 +176,11 @@ impl Table<'_> {
     async fn copy(&self, hands: &mut Hands, chunk: &Chunk, begun: &Begun) -> Result<Went, WorkError> {
         let (job, source) = (self.job, self.source);
         let (table, shape) = (source.table, &source.table.shape);
+        if let Some(rows) = chunk.copied_before {
+            hands.writing.run("BEGIN").await?;
+            self.finish(&mut hands.writing, chunk, rows).await?;
+            return Ok(Went::ToItsEnd);
+        }
         let open = source.tail.open(&hands.slot, source.number).await?;
         let range = (begun.after.as_ref(), chunk.up_to.as_ref());
         let Part { images, bytes, ends: reaches } = hands.reading.part(&source, &job.limits, range).await?;
@@ -190,7 +194,7 @@ impl Table<'_> {
             }
         }
         let inserting = hands.writing.branches().map(|Branch { server, connection, way, .. }| {
-            let (server, way) = (&*server, *way);
+            let server = &*server;
             let there = ends.iter().zip(&homes).filter(|(end, _)| end.server.is_same_process(server));
             async move {
                 connection.query_drop("BEGIN").await?;
@@ -205,7 +209,7 @@ impl Table<'_> {
         let rivals = try_join_all(inserting).await?.concat();
         if !rivals.is_empty() {
             // Whoever settles them must not wait for us. Then the source may have other rows than were read.
-            hands.writing.end("ROLLBACK").await?;
+            hands.writing.run("ROLLBACK").await?;
             drop(guard);
             insert::settle(table, &rivals).await?;
             return Err(table.on_several(&rivals[0]));
@@ -213,7 +217,7 @@ impl Table<'_> {
         let rows = begun.rows + images.len() as u64;
         let went = match reaches {
             Ends::At(key) => {
-                hands.writing.end("COMMIT").await?;
+                hands.writing.run("COMMIT").await?;
                 Went::SoFar(Begun { after: Some(key), rows })
             }
             Ends::WithTheRange => {
@@ -226,16 +230,14 @@ impl Table<'_> {
         Ok(went)
     }
 
-    /// Commits with the progress rows, if the chunk closes a gap.
+    /// Commits with the progress rows.
     async fn finish(&self, writing: &mut Writing, chunk: &Chunk, rows: u64) -> Result<(), WorkError> {
         // Held until the commits: a later position must not be saved by a transaction that commits earlier.
         let mut ledger = self.ledger.lock().await;
         let mut after = ledger.clone();
-        let saved = after.finish(chunk.number, chunk.reaches(self.job.limits.order), rows);
-        if let Some(saved) = saved {
-            writing.save(&self.kept, &saved).await?;
-        }
-        writing.end("COMMIT").await?;
+        let saved = after.finish(chunk, rows);
+        writing.save(&self.kept, &saved).await?;
+        writing.run("COMMIT").await?;
         // Not before: a chunk whose commit failed is not finished, and later chunks must not be saved past it.
         *ledger = after;
         Ok(())

@@ -26,13 +26,15 @@ const WARNINGS_LISTED: usize = 60;
 /// A packet of `LOAD DATA`, well below what servers take.
 const PACKET: usize = 256 << 10;
 
-/// Lock wait timeout and deadlock: another try is needed whichever way rows are written.
-const BUSY: [u16; 2] = [1205, 1213];
+/// Lock wait timeout, a full lock table and deadlock: another try is needed whichever way rows are written.
+const BUSY: [u16; 3] = [1205, 1206, 1213];
+/// The server, or one before it, does not take `LOAD DATA LOCAL`.
+const REFUSED: [u16; 4] = [1047, 1148, 3948, 4166];
 
 /// Inserts what is absent. Returns the keys under which the end has the row of another shard.
 pub(super) async fn absent(
     connection: &mut Conn,
-    way: Way,
+    way: &mut Way,
     table: &MovingTable,
     end: &End,
     images: &[&Image],
@@ -43,11 +45,13 @@ pub(super) async fn absent(
         images.iter().partition(|image| shape.error_values(image) == 0);
     for slice in slices(strict.into_iter()) {
         connection.query_drop("SAVEPOINT slice").await?;
-        if way == Way::Bulk
+        if *way == Way::Bulk
             && let Some(bulk) = shape.bulk(&end.table, &slice)
         {
-            if loaded(connection, bulk, slice.len()).await? == Told::AllWereAbsent {
-                continue;
+            match load(connection, bulk, slice.len()).await? {
+                Loaded::AsTheyAre => continue,
+                Loaded::Otherwise => {}
+                Loaded::Refused => *way = Way::Statements,
             }
             connection.query_drop("ROLLBACK TO SAVEPOINT slice").await?;
         }
@@ -81,8 +85,18 @@ pub(super) async fn absent(
     Ok(rivals)
 }
 
-/// Loads rows. Unless all of them are in as they are, statements find out what the matter is, once this is taken back.
-async fn loaded(connection: &mut Conn, bulk: Bulk, rows: usize) -> Result<Told, WorkError> {
+/// What has come of loading rows. Unless all of them are in as they are, statements find out what the matter is, once the
+/// load is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loaded {
+    AsTheyAre,
+    /// Some were there, did not fit, or were changed.
+    Otherwise,
+    /// No rows are loaded there.
+    Refused,
+}
+
+async fn load(connection: &mut Conn, bulk: Bulk, rows: usize) -> Result<Loaded, WorkError> {
     let Bulk { sql, rows: bytes } = bulk;
     let mut bytes = Bytes::from(bytes);
     let packets =
@@ -90,10 +104,14 @@ async fn loaded(connection: &mut Conn, bulk: Bulk, rows: usize) -> Result<Told, 
     connection.set_infile_handler(async move { Ok(stream::iter(packets).boxed()) });
     match connection.query_drop(sql).await {
         Ok(()) if connection.get_warnings() == 0 && connection.affected_rows() == rows as u64 => {
-            Ok(Told::AllWereAbsent)
+            Ok(Loaded::AsTheyAre)
         }
-        Ok(()) => Ok(Told::InPart),
-        Err(mysql_async::Error::Server(error)) if !BUSY.contains(&error.code) => Ok(Told::InPart),
+        Ok(()) => Ok(Loaded::Otherwise),
+        Err(mysql_async::Error::Server(error)) if !BUSY.contains(&error.code) => {
+            tracing::debug!(%error, "rows are not loaded but written by statements");
+            let is_refused = REFUSED.contains(&error.code);
+            Ok(if is_refused { Loaded::Refused } else { Loaded::Otherwise })
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Every server of the target has a progress row of its own, which is committed with or after the rows that it speaks of: a
 //! server that loses what it had committed last loses the row first. A copy that was cut off goes on from the row that is
-//! least far.
+//! least far, past the ranges beyond it that every server has.
 
 use mysql_async::prelude::Queryable as _;
 
 use super::Job;
-use super::ledger::{self, Extent, Saved};
+use super::ledger::{self, Done, Extent, Saved};
 use super::witness::homes;
 use crate::connection::connect;
 use crate::image::Range;
@@ -57,12 +57,16 @@ impl<'a> Kept<'a> {
         }
         // One that has saved nothing may have nothing.
         let Some(all) = all.into_iter().collect::<Option<Vec<Saved>>>() else { return Ok(None) };
-        let mut all = all.into_iter();
-        let Some(mut least) = all.next() else { return Ok(None) };
-        for saved in all {
+        let mut rest = all.iter();
+        let Some(mut least) = rest.next() else { return Ok(None) };
+        for saved in rest {
             least = self.lesser(least, saved).await?;
         }
-        Ok(Some(least))
+        // What is beyond must be so on every server.
+        let everywhere =
+            |done: &Done| all.iter().all(|saved| saved.state == Extent::Whole || saved.beyond.contains(done));
+        let beyond = least.beyond.iter().filter(|done| everywhere(done)).cloned().collect();
+        Ok(Some(Saved { beyond, ..least.clone() }))
     }
 
     async fn loaded_from(&self, home: &End) -> Result<Option<Saved>, WorkError> {
@@ -78,11 +82,14 @@ impl<'a> Kept<'a> {
     }
 
     /// `other`, if there is a row that the walk has passed at `one` and not there. Rows that come later are the stream's.
-    async fn lesser(&self, one: Saved, other: Saved) -> Result<Saved, WorkError> {
-        if one == other || other.state == Extent::Whole {
+    async fn lesser<'s>(&self, one: &'s Saved, other: &'s Saved) -> Result<&'s Saved, WorkError> {
+        if one.up_to == other.up_to && one.state == other.state {
             return Ok(one);
         }
-        if one.state == Extent::Whole {
+        if other.state == Extent::Whole || one.is_at_the_beginning() {
+            return Ok(one);
+        }
+        if one.state == Extent::Whole || other.is_at_the_beginning() {
             return Ok(other);
         }
         let between = match self.order {

@@ -141,7 +141,7 @@ impl Walk<'_> {
         let Some(mut hands) = self.hands.take().filter(|_| !error.is_away()) else { return };
         let undone = async {
             hands.reading.query_drop("ROLLBACK").await?;
-            hands.writing.end("ROLLBACK").await
+            hands.writing.run("ROLLBACK").await
         };
         if undone.await.is_ok() {
             self.hands = Some(hands);
@@ -212,7 +212,7 @@ impl Walk<'_> {
         }
         if !rivals.is_empty() {
             // Whoever settles them must not wait for us, on no server.
-            hands.writing.end("ROLLBACK").await?;
+            hands.writing.run("ROLLBACK").await?;
             hands.reading.query_drop("ROLLBACK").await?;
             return Ok(Carried::Nothing { rivals });
         }
@@ -220,9 +220,10 @@ impl Walk<'_> {
             up_to: up_to.clone().filter(|_| extent == Extent::Part),
             rows: self.copied + read,
             state: extent,
+            beyond: Vec::new(),
         };
         hands.writing.save(&self.kept, &saved).await?;
-        hands.writing.end("COMMIT").await?;
+        hands.writing.run("COMMIT").await?;
         hands.reading.query_drop("COMMIT").await?;
         if bytes < self.job.limits.bytes / 4 {
             self.rows = (self.rows * 2).min(self.job.limits.rows.max(1));

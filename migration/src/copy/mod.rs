@@ -2,8 +2,9 @@
 //!
 //! A scout walks each table's primary key and deals chunks to several workers. A chunk is read without locks between
 //! two marks in the source's stream ([`crate::apply::windows`]) and inserted where absent, so it neither waits for an
-//! application nor makes one wait. A table's progress is the gap-free end of its finished chunks, saved on every server
-//! of the target in the transaction that inserts the last of them; a copy that was cut off goes on from there (`kept`).
+//! application nor makes one wait. A table's progress is the gap-free end of its finished chunks and those finished beyond
+//! it, saved on every server of the target in the transaction that inserts the last of them; a copy that was cut off goes
+//! on from there (`kept`).
 //! A source that is away is waited for ([`crate::patience`]), one that has gone silent too ([`crate::pulse`]). A server of
 //! the target that has gone may come back without what it had committed last, so the copy is cut off (`witness`).
 //!

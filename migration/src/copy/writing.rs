@@ -73,9 +73,9 @@ impl Writing {
         all(join_all(saving).await)
     }
 
-    /// `COMMIT` or `ROLLBACK`.
-    pub(super) async fn end(&mut self, how: &'static str) -> Result<(), WorkError> {
-        all(join_all(self.0.iter_mut().map(|branch| branch.connection.query_drop(how))).await)
+    /// `BEGIN`, `COMMIT` or `ROLLBACK` on every server.
+    pub(super) async fn run(&mut self, what: &'static str) -> Result<(), WorkError> {
+        all(join_all(self.0.iter_mut().map(|branch| branch.connection.query_drop(what))).await)
     }
 }
 
