@@ -127,8 +127,8 @@ pub async fn images(
     table: &str,
     rest: &str,
 ) -> Result<Vec<Image>, WorkError> {
-    // No rows take as much as that.
-    Ok(images_within(connection, shape, table, rest, usize::MAX).await?.unwrap_or_default())
+    let images = images_within(connection, shape, table, rest, usize::MAX).await?;
+    Ok(images.expect("no rows take as much as that"))
 }
 
 /// The same. `None`: they take more bytes than `most`, and the rest of them is still to come over the connection.
@@ -155,6 +155,19 @@ pub(crate) async fn images_within(
         images.push(image);
     }
     Ok(Some(images))
+}
+
+/// Puts another connection in place of one over which rows would still come. The server stops sending them.
+pub(crate) async fn leave_the_rest(
+    server: &Server,
+    connection: &mut Conn,
+    wire: Wire,
+) -> Result<(), WorkError> {
+    let mut next = connect_over(server, wire).await?;
+    // A statement that has ended meanwhile needs no end.
+    let _ = next.query_drop(format!("KILL QUERY {}", connection.id())).await;
+    *connection = next;
+    Ok(())
 }
 
 /// Runs a statement that writes rows. One that is lenient must run in a transaction, which takes it back.

@@ -71,16 +71,18 @@ pub(crate) async fn disk(connection: &mut Conn) -> Result<Option<Disk>, Error> {
         return Ok(None);
     }
     let sql = "SELECT Path, CONCAT(Total), CONCAT(Available), @@GLOBAL.datadir FROM information_schema.DISKS";
-    let rows: Vec<(String, String, String, String)> = match connection.query(sql).await {
+    let rows: Vec<Row> = match connection.query(sql).await {
         Err(Error::Server(error)) => {
             tracing::debug!(%error, "the disks of a server cannot be measured");
             return Ok(None);
         }
         rows => rows?,
     };
+    let told = |row| mysql_async::from_row_opt::<(String, String, String, String)>(row).ok();
     let holding = rows
         .into_iter()
-        .filter(|(path, _, _, folder)| folder.starts_with(path.as_str()))
+        .filter_map(told)
+        .filter(|(path, _, _, folder)| Path::new(folder).starts_with(path))
         .max_by_key(|(path, ..)| path.len());
     // The table counts in KiB.
     let bytes = |kib: &str| kib.parse::<u64>().ok().map(|kib| kib << 10);

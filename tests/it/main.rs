@@ -77,6 +77,7 @@ mod tls;
 mod tls_backends;
 mod touched;
 mod transactions;
+mod trespass;
 mod tuned;
 mod twins;
 mod types;

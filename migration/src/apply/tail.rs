@@ -62,6 +62,8 @@ pub struct Tail {
     pub applied_changes: AtomicU64,
     /// Times that the stream failed and began anew.
     pub failures: AtomicU64,
+    /// Changes of rows that the followed side does not own, until somebody notes them.
+    trespasses: AtomicU64,
     /// Whether double write may have brought newer rows than the stream is at.
     is_guarded: AtomicBool,
     /// What it wrote last.
@@ -113,6 +115,7 @@ impl Tail {
             marking,
             applied_changes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            trespasses: AtomicU64::new(0),
             is_guarded: AtomicBool::new(false),
             lately: Lately::default(),
             together: together::Together::default(),
@@ -216,6 +219,17 @@ impl Tail {
         let token = token();
         self.lock().beats.written(token, Instant::now());
         self.mark("heartbeat", token, Purpose::Heartbeat).await
+    }
+
+    /// Rows of a table were written on the side that does not own them. They are carried nowhere, and a switch looks at them.
+    pub(super) fn trespassed(&self, table: &str, keys: &[Key]) {
+        self.trespasses.fetch_add(1, Ordering::Relaxed);
+        self.lately.wrote(table, keys.iter().map(|key| (key, 0)));
+    }
+
+    /// How many such changes there were since the last call.
+    pub fn take_trespasses(&self) -> u64 {
+        self.trespasses.swap(0, Ordering::Relaxed)
     }
 
     pub(super) fn follows(&self, from: Position) {

@@ -6,7 +6,7 @@ use super::lanes::Lanes;
 use super::marking::Marking;
 use super::tail::Tail;
 use super::{guarded, rivals, strays};
-use crate::image::{Image, Key};
+use crate::image::{Image, ImageShape, Key};
 use crate::pool::Pool;
 use crate::position::Position;
 use crate::stream::Change;
@@ -20,8 +20,6 @@ pub(super) struct Writer<'a> {
     /// For what is written under guard.
     pool: Pool,
     batch: Batch,
-    /// Changes since the last batch of rows that the followed side does not own.
-    trespasses: u64,
     /// Everything before is in the batch, or written.
     pub position: Position,
 }
@@ -33,7 +31,7 @@ impl<'a> Writer<'a> {
         let lanes = Lanes::open(&course.tables, course.authority.other(), stream, parallel).await?;
         let position = lanes.resume().unwrap_or_else(|| course.start.clone());
         let (pool, batch) = (Pool::default(), Batch::default());
-        Ok(Writer { course, tail, lanes, pool, batch, trespasses: 0, position })
+        Ok(Writer { course, tail, lanes, pool, batch, position })
     }
 
     /// What is read from here on is as it is now, not as it was: no server of the other side has it yet, even one that was
@@ -46,16 +44,11 @@ impl<'a> Writer<'a> {
     pub(super) fn take(&mut self, table: usize, place: usize, change: Change) -> Result<(), WorkError> {
         let of = &self.course.tables[table];
         if of.is_trespass(self.course.authority, &change) {
-            self.trespasses += 1;
+            self.tail.trespassed(&of.name, &keys(&of.shape, &change));
             return Ok(());
         }
         let Some(change) = of.own_change(self.course.authority, place, change) else { return Ok(()) };
-        let shape = &of.shape;
-        let keys = match &change {
-            Change::Insert(image) | Change::Delete(image) => vec![shape.key_of(image)],
-            Change::Update { before, after } => vec![shape.key_of(before), shape.key_of(after)],
-        };
-        self.tail.touch(table, &keys);
+        self.tail.touch(table, &keys(&of.shape, &change));
         self.batch.add(&self.course.tables, table, self.course.authority.other(), change)
     }
 
@@ -78,15 +71,6 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), WorkError> {
-        let rows = std::mem::take(&mut self.trespasses);
-        if rows > 0 {
-            tracing::warn!(
-                stream = self.course.stream.0,
-                rows,
-                "somebody has written rows past the proxy on the side that does not own them; they are carried nowhere: \
-                 compare both sides, and repair"
-            );
-        }
         if self.has_nothing_to_write() {
             return Ok(());
         }
@@ -118,5 +102,13 @@ impl<'a> Writer<'a> {
             return self.lanes.are_there().await;
         }
         self.flush().await
+    }
+}
+
+/// The keys that a change touches.
+fn keys(shape: &ImageShape, change: &Change) -> Vec<Key> {
+    match change {
+        Change::Insert(image) | Change::Delete(image) => vec![shape.key_of(image)],
+        Change::Update { before, after } => vec![shape.key_of(before), shape.key_of(after)],
     }
 }

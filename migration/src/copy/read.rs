@@ -4,7 +4,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
 use super::chunk::{Limits, Source};
-use crate::connection::{connect_over, fields};
+use crate::connection::{connect_over, fields, leave_the_rest};
 use crate::image::{Image, ImageShape, Key, Reader};
 use crate::tables::WorkError;
 
@@ -73,20 +73,11 @@ impl Hand {
             // Somewhat fewer, so that the next parts end by themselves.
             self.rows = (read - read / 4).max(1);
             if there_is_more {
-                self.leave_the_rest(source, limits).await?;
+                leave_the_rest(&source.source.server, &mut self.connection, limits.wire).await?;
             }
         } else if part.bytes < limits.bytes / 4 {
             self.rows = (self.rows * 2).min(limits.rows.max(1));
         }
         Ok(part)
-    }
-
-    /// What the server would still send is not waited for.
-    async fn leave_the_rest(&mut self, source: &Source<'_>, limits: &Limits) -> Result<(), WorkError> {
-        let mut next = connect_over(&source.source.server, limits.wire).await?;
-        // A statement that has ended meanwhile needs no end.
-        let _ = next.query_drop(format!("KILL QUERY {}", self.connection.id())).await;
-        self.connection = next;
-        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The connection that a log comes over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use mysql_async::prelude::Queryable as _;
@@ -173,7 +173,10 @@ fn place(row: Row) -> Option<(String, u64)> {
 /// The server tells of any place ([`numbers_at`]), but reads the whole file up to there for it: 0.2 s for 460 MB, while
 /// statements may be held.
 async fn standing_still(connection: &mut Conn) -> Result<Option<Position>, mysql_async::Error> {
-    const LOOKS: usize = 20;
+    const LOOKS: usize = 8;
+    // Behind the commits of a busy server a look waits for its disk.
+    const WITHIN: Duration = Duration::from_millis(50);
+    let began = Instant::now();
     let ask =
         "SHOW MASTER STATUS; SELECT CONVERT(@@GLOBAL.gtid_binlog_pos USING utf8mb4); SHOW MASTER STATUS";
     for _ in 0..LOOKS {
@@ -187,6 +190,9 @@ async fn standing_still(connection: &mut Conn) -> Result<Option<Position>, mysql
         if before.as_ref() == Some(&(file.clone(), offset)) {
             let gtids = numbers.into_iter().next().flatten();
             return Ok(Some(Position { file, offset, gtids, server: None }));
+        }
+        if began.elapsed() > WITHIN {
+            break;
         }
     }
     Ok(None)

@@ -14,9 +14,10 @@ use shardway_routing::topology::Side;
 
 use super::judge::{Copy, Right};
 use super::placement::{AtHome, at_home};
-use crate::connection::{fields, images_within};
+use crate::connection::{fields, images_within, leave_the_rest};
 use crate::image::{Image, Key, Range, Reader, Second, Seed};
 use crate::pool::Pool;
+use crate::settings::Wire;
 use crate::tables::{End, MovingTable, WorkError};
 
 /// What a range of rows adds up to.
@@ -159,7 +160,7 @@ impl<'a> Table<'a> {
             return Ok(Vec::new());
         }
         let copies = self.copies(side, &self.of.shape.with_keys(keys), usize::MAX).await?;
-        Ok(copies.unwrap_or_default())
+        Ok(copies.expect("no rows take as much as that"))
     }
 
     async fn copies(&self, side: Side, rest: &str, most: usize) -> Result<Option<Vec<Copy>>, WorkError> {
@@ -262,7 +263,11 @@ pub(super) async fn copies_of(
     let end = &of.ends(side)[place];
     let mut connection = pool.take(&end.server).await?;
     let rows = images_within(&mut connection, &of.shape, &end.table, rest, most).await?;
-    let Some(rows) = rows else { return Ok(None) };
+    let Some(rows) = rows else {
+        leave_the_rest(&end.server, &mut connection, Wire::Plain).await?;
+        pool.give(&end.server, connection);
+        return Ok(None);
+    };
     pool.give(&end.server, connection);
     let is_meant = |image: &Image| of.owns(side, place, image) && of.compares(image);
     Ok(Some(rows.into_iter().filter(is_meant).map(|image| (place, image)).collect()))

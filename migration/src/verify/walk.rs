@@ -40,7 +40,7 @@ pub(super) struct Walked {
     pub authority: Signature,
     pub other: Signature,
     pub settled: Settled,
-    /// What those rows took that were read here.
+    /// What the authority's rows took that were read here.
     pub bytes: u64,
 }
 
@@ -124,7 +124,8 @@ pub(super) async fn walk(
             walking.add(part);
             continue;
         };
-        let (sides, size) = ([table.authority], walking.size);
+        // What the other side has there may be more: only a range that was split for both sides is read without a bound.
+        let (sides, size) = ([table.authority], walking.size.max(2));
         let end = walking.beside(&mut working, table.step(&sides, &range, size)).await?;
         rest = end.clone().map(|end| Range { after: Some(end), up_to: None });
         let range = Range { after: range.after, up_to: end };

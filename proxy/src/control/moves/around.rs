@@ -124,7 +124,7 @@ async fn ask(server: &Server) -> ServerSignals {
     asked.await.unwrap_or(ServerSignals {
         threads_running: Reading::Unknown,
         history_length: Reading::Unknown,
-        disk_free: Reading::NotNow,
+        disk_free: Reading::Unknown,
     })
 }
 

@@ -108,6 +108,27 @@ impl Moves {
         Ok(())
     }
 
+    /// Notes what somebody has written past the proxy on the side that does not own it: no key goes to another owner before a
+    /// comparison of every row.
+    pub(super) fn note_trespasses(&self, name: &str) {
+        let rows: u64 = self.tails(name).iter().map(|tail| tail.take_trespasses()).sum();
+        if rows == 0 {
+            return;
+        }
+        let found = format!(
+            "{rows} changes were written past the proxy on the side that does not own their rows; they are carried nowhere: \
+             compare both sides, and repair"
+        );
+        tracing::error!(r#move = name, found, "the sides of a move differ");
+        let noted = self.states.change(name, |state| {
+            state.last_error = Some(found.clone());
+            state.drift = Some(Drift { at: now_s(), found });
+        });
+        if let Err(error) = noted {
+            tracing::error!(r#move = name, error, "that is not kept over a restart");
+        }
+    }
+
     /// How the authority of a move is followed may not change while it is.
     ///
     /// # Errors

@@ -185,6 +185,7 @@ async fn look_closely(
         }
     };
     let comparing = look_at_comparisons(&control, of, &settings, gauge, &around);
+    control.moves.note_trespasses(&of.name);
     let streams = control.moves.streams(&of.name);
     let without = if is_to_be_followed(of, &known) { Reading::Unknown } else { Reading::NotNow };
     let Following { lag_s, applied_per_s, ahead, caught_up_in_s } =
