@@ -84,8 +84,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Where the chunk beyond a key ends; `None`: the table, or what it must not pass, ends before. The offset stays within the chunk, whose keys are
-/// passed once: 0.4 ms for 2,000 rows, where reading them takes 7 ms.
+/// Where the chunk beyond a key ends; `None`: the table, or what there is before `stop`, ends before. The offset stays
+/// within the chunk, whose keys are passed once: 0.4 ms for 2,000 rows, where reading them takes 7 ms.
 async fn end(
     source: &Source<'_>,
     limits: &Limits,
