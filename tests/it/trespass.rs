@@ -30,14 +30,17 @@ async fn they_are_found_and_carried_nowhere_and_no_key_goes_over_before_they_are
     // Whatever the process remembers.
     shop.proxy.kill9_and_restart().await;
     shop.in_step().await;
-    let further = shop.moving_rules(&format!("writes = 60\nalways = [1, 4]{IDS}"));
-    let goes_over = async || {
+    let goes_over = async |lines: &str| {
         let desired = shop.proxy.status()["rules"]["desired_version"].as_u64().unwrap();
-        shop.proxy.save_rules(&format!("# {desired}\n{further}"));
+        let rules = shop.moving_rules(&format!("{lines}{IDS}"));
+        shop.proxy.save_rules(&format!("# {desired}\n{rules}"));
         shop.proxy.settled(desired + 1).await
     };
-    let why = goes_over().await.expect("rows differ");
-    assert!(why.contains("SHD1605"), "{why}");
+    const FURTHER: &str = "writes = 60\nalways = [1, 4]";
+    for (lines, code) in [(FURTHER, "SHD1605"), ("writes = \"source\"", "SHD1610")] {
+        let why = goes_over(lines).await.expect("rows differ");
+        assert!(why.contains(code), "{lines}: {why}");
+    }
     let told = shop.of_move()["last_error"].to_string();
     assert!(told.contains("past the proxy"), "{told}");
     let compared = shop.proxy.command(&["move", "verify", "shop", "--json"]);
@@ -50,7 +53,7 @@ async fn they_are_found_and_carried_nowhere_and_no_key_goes_over_before_they_are
     // Whole seconds are all that is known of when a comparison ended.
     until("keys go over", Duration::from_secs(20), async || {
         shop.run(&["move", "verify", "shop"]);
-        goes_over().await.is_none().then_some(())
+        goes_over(FURTHER).await.is_none().then_some(())
     })
     .await;
 }
@@ -66,6 +69,6 @@ async fn a_switch_that_is_under_way_looks_at_them_once_more() {
     shop.on_shard(1, "UPDATE users_2 SET name = 'past' WHERE id = 2").await;
     shop.proxy.go_on();
     let why = shop.proxy.settled(desired + 1).await.expect("a row differs");
-    assert!(why.contains("SHD"), "{why}");
+    assert!(why.contains("SHD1610") && why.contains("past the proxy"), "{why}");
     assert_eq!(shop.of_move()["writes"], "0%");
 }

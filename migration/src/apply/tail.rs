@@ -221,15 +221,19 @@ impl Tail {
         self.mark("heartbeat", token, Purpose::Heartbeat).await
     }
 
-    /// Rows of a table were written on the side that does not own them. They are carried nowhere, and a switch looks at them.
-    pub(super) fn trespassed(&self, table: &str, keys: &[Key]) {
+    /// A row was written on the side that does not own it. It is carried nowhere.
+    pub(super) fn trespassed(&self) {
         self.trespasses.fetch_add(1, Ordering::Relaxed);
-        self.lately.wrote(table, keys.iter().map(|key| (key, 0)));
     }
 
-    /// How many such changes there were since the last call.
-    pub fn take_trespasses(&self) -> u64 {
-        self.trespasses.swap(0, Ordering::Relaxed)
+    /// Such changes that nobody has noted yet.
+    pub fn trespasses(&self) -> u64 {
+        self.trespasses.load(Ordering::Relaxed)
+    }
+
+    /// So many of them are noted.
+    pub fn noted(&self, trespasses: u64) {
+        self.trespasses.fetch_sub(trespasses, Ordering::Relaxed);
     }
 
     pub(super) fn follows(&self, from: Position) {

@@ -6,7 +6,7 @@ use super::lanes::Lanes;
 use super::marking::Marking;
 use super::tail::Tail;
 use super::{guarded, rivals, strays};
-use crate::image::{Image, ImageShape, Key};
+use crate::image::{Image, Key};
 use crate::pool::Pool;
 use crate::position::Position;
 use crate::stream::Change;
@@ -44,11 +44,16 @@ impl<'a> Writer<'a> {
     pub(super) fn take(&mut self, table: usize, place: usize, change: Change) -> Result<(), WorkError> {
         let of = &self.course.tables[table];
         if of.is_trespass(self.course.authority, &change) {
-            self.tail.trespassed(&of.name, &keys(&of.shape, &change));
+            self.tail.trespassed();
             return Ok(());
         }
         let Some(change) = of.own_change(self.course.authority, place, change) else { return Ok(()) };
-        self.tail.touch(table, &keys(&of.shape, &change));
+        let shape = &of.shape;
+        let keys = match &change {
+            Change::Insert(image) | Change::Delete(image) => vec![shape.key_of(image)],
+            Change::Update { before, after } => vec![shape.key_of(before), shape.key_of(after)],
+        };
+        self.tail.touch(table, &keys);
         self.batch.add(&self.course.tables, table, self.course.authority.other(), change)
     }
 
@@ -102,13 +107,5 @@ impl<'a> Writer<'a> {
             return self.lanes.are_there().await;
         }
         self.flush().await
-    }
-}
-
-/// The keys that a change touches.
-fn keys(shape: &ImageShape, change: &Change) -> Vec<Key> {
-    match change {
-        Change::Insert(image) | Change::Delete(image) => vec![shape.key_of(image)],
-        Change::Update { before, after } => vec![shape.key_of(before), shape.key_of(after)],
     }
 }

@@ -28,8 +28,8 @@ const PACKET: usize = 256 << 10;
 
 /// Lock wait timeout, a full lock table and deadlock: another try is needed whichever way rows are written.
 const BUSY: [u16; 3] = [1205, 1206, 1213];
-/// The server, or one before it, does not take `LOAD DATA LOCAL`.
-const REFUSED: [u16; 4] = [1047, 1148, 3948, 4166];
+/// `LOAD DATA LOCAL` is not allowed, in the words of either kind of server.
+const REFUSED: [u16; 3] = [1148, 3948, 4166];
 
 /// Inserts what is absent. Returns the keys under which the end has the row of another shard.
 pub(super) async fn absent(

@@ -1,6 +1,7 @@
 //! Which chunks of a table are finished, and what of that is saved. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::scout::Chunk;
 use crate::dirty::{pack, unpack};
@@ -17,8 +18,8 @@ const BEYOND_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Ledger {
     order: Order,
-    /// Chunks finished out of order.
-    finished: BTreeMap<u64, Done>,
+    /// Chunks finished out of order; shared, since a ledger is copied for every chunk.
+    finished: BTreeMap<u64, Arc<Done>>,
     /// The first chunk that is not finished.
     next: u64,
     /// What there is before it.
@@ -86,17 +87,17 @@ impl Ledger {
     /// A chunk of so many rows is finished. Returns what may be saved with them.
     pub(super) fn finish(&mut self, chunk: &Chunk, rows: u64) -> Saved {
         let done = Done { after: chunk.after.clone(), up_to: chunk.up_to.clone(), rows };
-        self.finished.insert(chunk.number, done);
+        self.finished.insert(chunk.number, Arc::new(done));
         while let Some(done) = self.finished.remove(&self.next) {
             self.next += 1;
             self.saved.rows += done.rows;
             self.saved.up_to = match self.order {
-                Order::Ascending => done.up_to,
-                Order::Descending => done.after,
+                Order::Ascending => done.up_to.clone(),
+                Order::Descending => done.after.clone(),
             };
             self.saved.state = if self.saved.up_to.is_none() { Extent::Whole } else { Extent::Part };
         }
-        let beyond = self.finished.values().take(BEYOND_MAX).cloned().collect();
+        let beyond = self.finished.values().take(BEYOND_MAX).map(|done| Done::clone(done)).collect();
         Saved { beyond, ..self.saved.clone() }
     }
 }

@@ -244,7 +244,7 @@ impl Moves {
         Ok(())
     }
 
-    /// Saves what a switch is about to do.
+    /// Saves what a switch is about to do, if the rows that go over are their owners'.
     async fn intend(
         &self,
         before: Owners<'_>,
@@ -254,6 +254,9 @@ impl Moves {
         moving: &[MovingTable],
         deadline: Deadline,
     ) -> Result<(), String> {
+        if let Owners::Divided { .. } = before {
+            self.owners_are_right(&of.name)?;
+        }
         let starts = starts(before, of, by, new, moving, deadline);
         let starts = deadline.bound("the servers had not answered", starts).await??;
         reached(Step::Position).await;

@@ -108,24 +108,33 @@ impl Moves {
         Ok(())
     }
 
-    /// Notes what somebody has written past the proxy on the side that does not own it: no key goes to another owner before a
-    /// comparison of every row.
-    pub(super) fn note_trespasses(&self, name: &str) {
-        let rows: u64 = self.tails(name).iter().map(|tail| tail.take_trespasses()).sum();
+    /// Notes what somebody has written past the proxy on the side that does not own it. What cannot be noted is tried again.
+    pub(super) fn note_trespasses(&self, name: &str) -> Result<(), String> {
+        let tails = self.tails(name);
+        let open: Vec<u64> = tails.iter().map(|tail| tail.trespasses()).collect();
+        let rows: u64 = open.iter().sum();
         if rows == 0 {
-            return;
+            return Ok(());
         }
         let found = format!(
-            "{rows} changes were written past the proxy on the side that does not own their rows; they are carried nowhere: \
-             compare both sides, and repair"
+            "{rows} changes were written past the proxy on the side that does not own their rows, and are carried nowhere"
         );
         tracing::error!(r#move = name, found, "the sides of a move differ");
-        let noted = self.states.change(name, |state| {
-            state.last_error = Some(found.clone());
+        self.states.change(name, |state| {
+            state.last_error = Some(refusal::NOT_COMPARED.because(found.clone()).to_string());
             state.drift = Some(Drift { at: now_s(), found });
-        });
-        if let Err(error) = noted {
-            tracing::error!(r#move = name, error, "that is not kept over a restart");
+        })?;
+        tails.iter().zip(open).for_each(|(tail, rows)| tail.noted(rows));
+        Ok(())
+    }
+
+    /// No key goes to another owner after that before a comparison of every row. To be called once the streams have caught up.
+    pub(super) fn owners_are_right(&self, name: &str) -> Result<(), String> {
+        self.note_trespasses(name)?;
+        let known = self.of(name);
+        match known.drift.as_ref().filter(|_| known.may_differ()) {
+            Some(drift) => Err(refusal::NOT_COMPARED.because(drift.found.clone()).to_string()),
+            None => Ok(()),
         }
     }
 

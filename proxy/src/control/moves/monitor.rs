@@ -185,7 +185,9 @@ async fn look_closely(
         }
     };
     let comparing = look_at_comparisons(&control, of, &settings, gauge, &around);
-    control.moves.note_trespasses(&of.name);
+    if let Err(error) = control.moves.note_trespasses(&of.name) {
+        tracing::error!(r#move = of.name, error, "rows written past the proxy are not noted");
+    }
     let streams = control.moves.streams(&of.name);
     let without = if is_to_be_followed(of, &known) { Reading::Unknown } else { Reading::NotNow };
     let Following { lag_s, applied_per_s, ahead, caught_up_in_s } =
